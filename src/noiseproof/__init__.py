@@ -1,0 +1,71 @@
+"""noiseproof: classifiers that keep working when the input is noisy.
+
+Names are imported on first use, so that ``noiseproof --help`` need not load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noiseproof import functional, geometry
+    from noiseproof.comparison import compare
+    from noiseproof.evaluation import RobustnessReport, evaluate
+    from noiseproof.losses import DiscriminativeLoss, LossTerms
+    from noiseproof.models import FeatureClassifier, Normalize, build_model
+    from noiseproof.perturbations import Perturbation, perturbation
+    from noiseproof.training import Run, train
+
+try:
+    __version__ = version("noiseproof")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "functional": "",
+    "geometry": "",
+    "DiscriminativeLoss": "losses",
+    "FeatureClassifier": "models",
+    "LossTerms": "losses",
+    "Normalize": "models",
+    "Perturbation": "perturbations",
+    "RobustnessReport": "evaluation",
+    "Run": "training",
+    "build_model": "models",
+    "compare": "comparison",
+    "evaluate": "evaluation",
+    "perturbation": "perturbations",
+    "train": "training",
+}
+
+__all__ = [
+    "DiscriminativeLoss",
+    "FeatureClassifier",
+    "LossTerms",
+    "Normalize",
+    "Perturbation",
+    "RobustnessReport",
+    "Run",
+    "__version__",
+    "build_model",
+    "compare",
+    "evaluate",
+    "functional",
+    "geometry",
+    "perturbation",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'noiseproof' has no attribute {name!r}")
+    home = _HOMES[name]
+    module = importlib.import_module(f"noiseproof.{home or name}")
+    return getattr(module, name) if home else module
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,70 @@
+"""Errors that a user can act on: each message names the argument, its value and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "DataError",
+    "InvalidArgumentError",
+    "ModelSplitError",
+    "NoiseproofError",
+    "NonFiniteLossError",
+    "RecipeError",
+    "RunFolderError",
+    "UnknownNameError",
+    "did_you_mean",
+]
+
+
+class NoiseproofError(Exception):
+    """Base of every error that noiseproof raises on purpose; the command line prints it as one line."""
+
+
+class InvalidArgumentError(NoiseproofError, ValueError):
+    """An argument is outside what is allowed."""
+
+
+class UnknownNameError(InvalidArgumentError):
+    """A name that no recipe, method, perturbation, model, data source or key answers to."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, self.known)}")
+
+
+class DataError(NoiseproofError, ValueError):
+    """A data set that cannot be trained or measured on."""
+
+
+class RecipeError(InvalidArgumentError):
+    """A recipe with a wrong, missing or unknown key."""
+
+
+class ModelSplitError(InvalidArgumentError):
+    """A module that is not a feature extractor followed by one affine map."""
+
+
+class RunFolderError(NoiseproofError):
+    """A run folder that is taken, incomplete or not a run."""
+
+
+class NonFiniteLossError(NoiseproofError, ArithmeticError):
+    """A part of the training loss became NaN or infinite."""
+
+    def __init__(self, part: str, value: float, epoch: int, step: int) -> None:
+        self.part, self.value, self.epoch, self.step = part, value, epoch, step
+        super().__init__(
+            f"the loss part {part!r} became {value} in epoch {epoch}, step {step}; "
+            "try a smaller train.optimizer.lr or set train.clip_grad_norm"
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` where one of ``known`` is near to ``name``, else the list of what is known."""
+    options = sorted(known)
+    near = difflib.get_close_matches(name.lower(), options, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(options)}" if options else ""

@@ -1,0 +1,66 @@
+"""The networks that noiseproof brings along: backbones from a normalised input to (N, embedding_dim) features."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["mlp", "resnet18_cifar", "series_cnn", "small_cnn"]
+
+
+def resnet18_cifar(in_channels: int, embedding_dim: int) -> nn.Module:
+    """The paper's ResNet-18 (H.1): 3×3 stem, no max-pool, global average pooling, ReLU, Linear(512, embedding_dim)."""
+    from torchvision.models import resnet18
+
+    network: nn.Module = resnet18(num_classes=1)
+    network.conv1 = nn.Conv2d(in_channels, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    network.maxpool = nn.Identity()
+    network.fc = nn.Sequential(nn.ReLU(), nn.Linear(512, embedding_dim))
+    return network
+
+
+def small_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Module:
+    """Three convolutions with batch normalisation, for small images and short runs on a CPU."""
+    return nn.Sequential(
+        *_conv2d(in_channels, width),
+        *_conv2d(width, 2 * width),
+        nn.MaxPool2d(2),
+        *_conv2d(2 * width, 2 * width),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * width, embedding_dim),
+    )
+
+
+def mlp(in_channels: int, embedding_dim: int, width: int = 128) -> nn.Module:
+    """Two hidden layers with batch normalisation, for vectors of ``in_channels`` components."""
+    return nn.Sequential(
+        nn.Linear(in_channels, width),
+        nn.BatchNorm1d(width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.BatchNorm1d(width),
+        nn.ReLU(),
+        nn.Linear(width, embedding_dim),
+    )
+
+
+def series_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Module:
+    """Three 1-D convolutions with batch normalisation, for series of ``in_channels`` channels of any length."""
+    return nn.Sequential(
+        *_conv1d(in_channels, width),
+        *_conv1d(width, 2 * width),
+        nn.MaxPool1d(2, ceil_mode=True),
+        *_conv1d(2 * width, 2 * width),
+        nn.AdaptiveAvgPool1d(4),
+        nn.Flatten(),
+        nn.Linear(8 * width, embedding_dim),
+    )
+
+
+def _conv2d(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _conv1d(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv1d(inputs, outputs, 5, padding=2, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]

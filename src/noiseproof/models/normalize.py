@@ -1,0 +1,45 @@
+"""Normalisation as the first layer of a model, so that everything outside the model lives in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from noiseproof.errors import InvalidArgumentError
+
+__all__ = ["Normalize"]
+
+
+class Normalize(nn.Module):
+    """(x − mean) / std along dimension 1: channels of images and series, components of vectors.
+
+    Args:
+        mean: one value, or one per channel.
+        std: likewise, each > 0.
+
+    Raises:
+        InvalidArgumentError: different lengths, a value that is not finite, or a std ≤ 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        super().__init__()
+        centre, scale = (torch.as_tensor(value, dtype=torch.float32).reshape(-1) for value in (mean, std))
+        if centre.shape != scale.shape or not bool(centre.isfinite().all()):
+            raise InvalidArgumentError(f"mean and std must be finite and of one length, got {mean} and {std}")
+        if not bool((scale > 0).all() and scale.isfinite().all()):
+            raise InvalidArgumentError(f"std must be > 0, got {std}")
+        self.register_buffer("mean", centre)
+        self.register_buffer("std", scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        normalised: Tensor = (x - self.mean.view(shape)) / self.std.view(shape)
+        return normalised
+
+    def extra_repr(self) -> str:
+        return f"mean={[round(m, 4) for m in self.mean.tolist()]}, std={[round(s, 4) for s in self.std.tolist()]}"
