@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noiseproof import functional, geometry
-    from noiseproof.comparison import compare
+    from noiseproof.experiments import compare
     from noiseproof.evaluation import RobustnessReport, evaluate
     from noiseproof.losses import DiscriminativeLoss, LossTerms
     from noiseproof.models import FeatureClassifier, Normalize, build_model
@@ -34,7 +34,7 @@ _HOMES = {
     "RobustnessReport": "evaluation",
     "Run": "training",
     "build_model": "models",
-    "compare": "comparison",
+    "compare": "experiments",
     "evaluate": "evaluation",
     "perturbation": "perturbations",
     "train": "training",

@@ -26,12 +26,15 @@ class InvalidArgumentError(NoiseproofError, ValueError):
     """An argument is outside what is allowed."""
 
 
-class UnknownNameError(InvalidArgumentError):
+class UnknownNameError(InvalidArgumentError, KeyError):
     """A name that no recipe, method, perturbation, model, data source or key answers to."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
         super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, self.known)}")
+
+    def __str__(self) -> str:  # KeyError would quote it
+        return str(self.args[0])
 
 
 class DataError(NoiseproofError, ValueError):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["derive_seed", "generator", "seeded"]
+__all__ = ["derive_seed", "generator", "reseed_global", "seeded"]
 
 
 def derive_seed(seed: int, *what: str | int) -> int:
@@ -35,3 +35,13 @@ def seeded(seed: int, *what: str | int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, *what))
         yield
+
+
+def reseed_global(seed: int, *what: str | int, device: torch.device) -> None:
+    """Seed the global generators that a training step on ``device`` may draw from, for dropout and its like."""
+    derived = derive_seed(seed, *what)
+    torch.default_generator.manual_seed(derived)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(derived)
+    elif device.type == "mps":
+        torch.mps.manual_seed(derived)

@@ -36,9 +36,9 @@ def parse(spec: str, registry: Registry[type[T]]) -> list[T]:
 def format_part(name: str, part: Any) -> str:
     """Return the canonical text of a part: every key that differs from its default, numbers in full."""
     shown = []
-    for field in dataclasses.fields(part):
+    for field in sorted(dataclasses.fields(part), key=lambda field: field.kw_only):
         value = getattr(part, field.name)
-        if value != field.default:
+        if field.default is dataclasses.MISSING or value != field.default:
             text = ("yes" if value else "no") if isinstance(value, bool) else repr(value)
             shown.append(f"{field.name}={text}")
     return f"{name}:{','.join(shown)}" if shown else name
@@ -66,10 +66,10 @@ def _parse_part(part: str, spec: str, registry: Registry[type[T]]) -> T:
     for position, argument in enumerate(filter(None, (piece.strip() for piece in arguments.split(",")))):
         key, given, text = argument.partition("=")
         if not given:
-            if position > 0 or not fields:
+            if position > 0 or all(field.kw_only for field in fields.values()):
                 raise InvalidArgumentError(f"{registry.kind} {spec!r}: write {argument!r} as key=value; "
                                            f"{name} takes {', '.join(fields) or 'no values'}")  # fmt: skip
-            key, text = next(iter(fields)), argument
+            key, text = next(key for key, field in fields.items() if not field.kw_only), argument
         key = key.strip()
         if key not in fields:
             raise UnknownNameError(f"key of the {registry.kind} {name!r}:", key, fields)

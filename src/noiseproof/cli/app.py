@@ -1,0 +1,149 @@
+"""The commands: each parses its arguments and hands them to the library, which it imports only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noiseproof.cli.console import errors, output
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="noiseproof",
+    help="Train, measure and explain classifiers that keep working on noisy input.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name (see `noiseproof recipes`) or a YAML file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as train.epochs=50.")
+]
+DataOption = Annotated[str | None, typer.Option("--data", help="Where the data comes from, in place of the recipe's.")]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; below runs/ by default.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+) -> None:
+    if version:
+        import noiseproof
+
+        output().print(f"noiseproof {noiseproof.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    method: Annotated[str | None, typer.Option("--method", "-m", help="normal, noisy, mixed, stability, …")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and noise.")] = None,
+    changes: SetOption = None,
+    data: DataOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train one method and leave a run folder."""
+    import noiseproof
+    from noiseproof.progress import ConsoleProgress
+
+    run = noiseproof.train(
+        recipe, method, seed, _overrides(changes, data), out, overwrite=overwrite, progress=ConsoleProgress(errors())
+    )
+    last = run.metrics()[-1]
+    output().print(
+        f"{run.name}: {last['step']} steps, final training loss {last['loss']:.4f}, "
+        f"training accuracy {100 * last['accuracy']:.1f} %\nrun folder: {run.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    perturb: Annotated[
+        list[str] | None, typer.Option("--perturb", "-p", metavar="SPEC", help="As gaussian:8/255; may be repeated.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws of each random perturbation.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+) -> None:
+    """Measure a trained run under perturbations and keep the report in its folder."""
+    from noiseproof.experiments import evaluate_run
+    from noiseproof.progress import ConsoleProgress
+    from noiseproof.reporting import report_table
+    from noiseproof.training import Run
+
+    finished = Run(run)
+    report = evaluate_run(finished, perturb or None, draws=draws, seed=seed, progress=ConsoleProgress(errors()))
+    output().print(report_table(report, finished.name).to_rich())
+
+
+@app.command()
+def compare(
+    recipe: RecipeArgument,
+    methods: Annotated[str, typer.Option(help="Names with commas between, or all.")] = "all",
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
+    changes: SetOption = None,
+    data: DataOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train several methods with several seeds, evaluate them, and write table and report.
+
+    What is finished in the output folder is not run again.
+    """
+    import noiseproof
+    from noiseproof.experiments import PAPER_METHODS
+    from noiseproof.progress import ConsoleProgress
+    from noiseproof.reporting import comparison_table
+
+    chosen = list(PAPER_METHODS) if methods == "all" else _split(methods)
+    folder = out or Path("runs", Path(recipe).stem)
+    comparison = noiseproof.compare(
+        recipe, chosen, _numbers(seeds), _overrides(changes, data), folder, overwrite=overwrite,
+        progress=ConsoleProgress(errors()),
+    )  # fmt: skip
+    output().print(comparison_table(comparison).to_rich())
+    output().print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this recipe with every default.")] = None,
+) -> None:
+    """List the recipes, or show one whole."""
+    from noiseproof.training.recipes import dump_recipe, load_recipe, recipe_names
+
+    if name is not None:
+        output().print(dump_recipe(load_recipe(name).with_all_options()), highlight=False, soft_wrap=True, end="")
+        return
+    for each in recipe_names():
+        output().print(f"[bold]{each}[/]  {load_recipe(each).description}", highlight=False, soft_wrap=True)
+
+
+def _overrides(changes: list[str] | None, data: str | None) -> dict[str, Any]:
+    from noiseproof.training.recipes import parse_override
+
+    overrides = dict(parse_override(change) for change in changes or [])
+    return overrides if data is None else {**overrides, "data.source": data}
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    from noiseproof.errors import InvalidArgumentError
+
+    try:
+        return [int(part) for part in _split(text)]
+    except ValueError:
+        raise InvalidArgumentError(f"--seeds must be whole numbers with commas between, got {text!r}") from None

@@ -1,0 +1,58 @@
+"""What an augmentation is, and how one is made from its text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from noiseproof.registry import Registry
+from noiseproof.spec import parse
+
+__all__ = ["AUGMENTATIONS", "Augmentation", "augmentation", "register"]
+
+
+@dataclass(frozen=True)
+class Augmentation(ABC):
+    """A random change of a whole batch, drawn for every sample on its own, on the device of the batch."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a changed copy of ``x`` (N, C, H, W), uint8 or floating, of the same shape."""
+
+
+AUGMENTATIONS: Registry[type[Augmentation]] = Registry("augmentation", package="noiseproof.data.augmentations")
+
+
+def register(cls: type[Augmentation]) -> type[Augmentation]:
+    """Class decorator that makes an augmentation known under its ``name``."""
+    return AUGMENTATIONS.register(cls.name)(cls)
+
+
+@dataclass(frozen=True)
+class Chain(Augmentation):
+    """Augmentations applied one after the other; none leaves the batch as it is."""
+
+    name: ClassVar[str] = "chain"
+
+    parts: tuple[Augmentation, ...] = ()
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        for part in self.parts:
+            x = part(x, generator)
+        return x
+
+
+def augmentation(spec: str) -> Augmentation:
+    """Make an augmentation from its text, such as ``"crop:padding=4+flip"``; an empty text or ``"none"`` is none.
+
+    Raises:
+        UnknownNameError: no such augmentation or key.
+        InvalidArgumentError: a wrong value.
+    """
+    return Chain(tuple(parse(spec, AUGMENTATIONS)) if spec not in ("", "none") else ())

@@ -1,0 +1,115 @@
+"""A labelled data set that fits into memory, and its split into train, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from noiseproof.checks import check_labels, check_unit_interval
+from noiseproof.errors import DataError, InvalidArgumentError
+
+__all__ = ["ArrayDataset", "Splits", "to_unit_interval"]
+
+
+def to_unit_interval(inputs: Tensor) -> Tensor:
+    """Return bytes 0…255 as float32 in [0, 1], and floating inputs as float32."""
+    return inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs.to(torch.float32)
+
+
+class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Inputs and labels as two tensors; also a map-style ``torch.utils.data.Dataset``.
+
+    Args:
+        inputs: (N, C, H, W) images, uint8 or floating in [0, 1]; (N, F) vectors or (N, C, T) series, floating.
+        labels: (N,) integers in [0, len(class_names)).
+        class_names: one name per class.
+
+    Raises:
+        DataError: no samples, inputs that are not finite, or images outside [0, 1].
+        InvalidArgumentError: labels of a wrong type, number or range.
+    """
+
+    def __init__(self, inputs: Tensor, labels: Tensor, class_names: Sequence[str]) -> None:
+        if inputs.ndim < 2 or inputs.shape[0] == 0:
+            raise DataError(f"inputs must be (N, …) with N > 0, got {tuple(inputs.shape)}")
+        check_labels("labels", labels, len(class_names), inputs.shape[0])
+        if inputs.dtype != torch.uint8:
+            if not inputs.is_floating_point():
+                raise DataError(f"inputs must be uint8 or floating, got {inputs.dtype}")
+            if not bool(inputs.isfinite().all()):
+                raise DataError("inputs hold NaN or infinite values")
+            if inputs.ndim == 4:
+                check_unit_interval("images", inputs)
+        self.inputs = inputs
+        self.labels = labels.long()
+        self.class_names = tuple(class_names)
+
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return to_unit_interval(self.inputs[index]), self.labels[index]
+
+    def subset(self, indices: Tensor) -> ArrayDataset:
+        """Return the samples at ``indices``, in that order."""
+        return ArrayDataset(self.inputs[indices], self.labels[indices], self.class_names)
+
+    def to(self, device: torch.device) -> ArrayDataset:
+        """Return the data set with its tensors on ``device``."""
+        return ArrayDataset(self.inputs.to(device), self.labels.to(device), self.class_names)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input: (C, H, W), (F,) or (C, T)."""
+        return tuple(self.inputs.shape[1:])
+
+    def channel_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation along dimension 1, in units of [0, 1] for images; 1 for a constant channel."""
+        by_channel = to_unit_interval(self.inputs).transpose(0, 1).flatten(1).double()
+        std = by_channel.std(1, correction=0)
+        return by_channel.mean(1).tolist(), torch.where(std > 1e-6, std, 1).tolist()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the type, shape and bytes of inputs and labels, as hexadecimal."""
+        digest = hashlib.sha256()
+        for tensor in (self.inputs, self.labels):
+            array = tensor.cpu().contiguous().numpy()
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a data set; ``validation`` is None where nothing is held out to choose weights on."""
+
+    train: ArrayDataset
+    validation: ArrayDataset | None
+    test: ArrayDataset
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the three parts, as hexadecimal."""
+        parts = [part.fingerprint() for part in (self.train, self.validation, self.test) if part is not None]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def stratified_split(data: ArrayDataset, fraction: float, seed: int) -> tuple[ArrayDataset, ArrayDataset]:
+    """Split off ``fraction`` of every class, the same samples for the same seed; return (rest, split-off part)."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, part = train_test_split(
+            torch.arange(len(data)).numpy(), test_size=fraction, random_state=seed, stratify=data.labels.numpy()
+        )
+    except ValueError as error:
+        raise InvalidArgumentError(f"cannot split off {fraction:g} of {len(data)} samples: {error}") from error
+    return data.subset(torch.from_numpy(rest).sort().values), data.subset(torch.from_numpy(part).sort().values)

@@ -1,0 +1,40 @@
+"""Where data comes from: each source is a file here that registers a function under its short name.
+
+A source's text is ``NAME`` or ``NAME:ARGUMENT``, as in ``digits`` or ``folder:photos``.
+"""
+
+from __future__ import annotations
+
+from noiseproof.data.dataset import Splits, stratified_split
+from noiseproof.data.sources.base import SOURCES, SourceData
+from noiseproof.errors import InvalidArgumentError
+
+__all__ = ["SOURCES", "SourceData", "load_splits"]
+
+
+def load_splits(
+    source: str, *, test_fraction: float = 0.2, validation_fraction: float = 0.0, split_seed: int = 0
+) -> Splits:
+    """Load a data set and split it, stratified by class.
+
+    Args:
+        source: ``NAME`` or ``NAME:ARGUMENT``.
+        test_fraction: share held out for testing, used where the source has no test set of its own.
+        validation_fraction: share of what is left held out for choosing weights; 0 for none.
+        split_seed: what the split depends on. It is not the seed of a training run, so that runs with different
+            seeds are tested on the same samples.
+
+    Raises:
+        UnknownNameError: no such source.
+        DataError: the data cannot be read or has fewer than two classes.
+    """
+    name, _, argument = source.partition(":")
+    loaded = SOURCES[name](argument)
+    train, validation, test = loaded.train, loaded.validation, loaded.test
+    if train.num_classes < 2:
+        raise InvalidArgumentError(f"the data of {source!r} has {train.num_classes} class; at least 2 are needed")
+    if test is None:
+        train, test = stratified_split(train, test_fraction, split_seed)
+    if validation is None and validation_fraction > 0:
+        train, validation = stratified_split(train, validation_fraction, split_seed + 1)
+    return Splits(train, validation, test)

@@ -1,0 +1,143 @@
+"""Accuracy under perturbations, sample by sample and draw by draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from noiseproof import seeding
+from noiseproof.checks import check_range
+from noiseproof.errors import DataError, InvalidArgumentError
+from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset, blocks
+from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
+from noiseproof.perturbations import Perturbation, perturbation
+from noiseproof.progress import ProgressReporter, Silent
+
+__all__ = ["evaluate", "in_evaluation_mode"]
+
+
+class _Draw(NamedTuple):
+    """One look at the data through one perturbation."""
+
+    key: str
+    noise: Perturbation
+    index: int
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Evaluable,
+    perturbations: Sequence[str | Perturbation] = ("clean",),
+    *,
+    draws: int = 10,
+    seed: int = 0,
+    batch_size: int = 512,
+    device: torch.device | str | None = None,
+    progress: ProgressReporter | None = None,
+) -> RobustnessReport:
+    """Measure how often a classifier is right under each perturbation.
+
+    The noise of sample i in draw k depends on ``seed``, the perturbation, k and i alone: not on the batch size, the
+    device's load, or what else is measured. A data set is read once, however many perturbations and draws there are.
+
+    Args:
+        model: maps (N, ...) inputs, images in [0, 1], to (N, C) logits. It is run in evaluation mode, without
+            gradients, and put back into the mode it had.
+        dataset: a :class:`noiseproof.data.ArrayDataset`, any map-style data set of (input, label) pairs, or a tuple
+            of inputs (N, ...) and labels (N,). Bytes are divided by 255.
+        perturbations: texts such as ``"gaussian:8/255"``, or perturbations; each is a key of the report.
+        draws: independent draws of each perturbation that is random, ≥ 1; others are applied once.
+        seed: of the noise.
+        batch_size: how many inputs the model gets at once, ≥ 1. Does not change the result, beyond rounding.
+        device: where to run; None for where the model is.
+        progress: where to report; None for nowhere.
+
+    Returns:
+        A :class:`RobustnessReport`, keyed by the perturbations as they were given.
+
+    Raises:
+        UnknownNameError: an unknown perturbation.
+        DataError: an empty or malformed data set, or a label outside the model's classes.
+        InvalidArgumentError: images outside [0, 1], no perturbation, or a model that does not give finite (N, C) logits.
+    """
+    check_range("draws", draws, 1)
+    check_range("batch_size", batch_size, 1)
+    noises = {str(given): perturbation(given) for given in perturbations}
+    if not noises:
+        raise InvalidArgumentError("perturbations is empty: name at least one, such as 'clean'")
+    data = as_dataset(dataset)
+    where = torch.device(device) if device is not None else _device_of(model)
+    queue = [
+        _Draw(key, noise, index) for key, noise in noises.items() for index in range(draws if noise.random else 1)
+    ]
+    size = len(data)  # type: ignore[arg-type]
+    correct = {key: torch.zeros(draws if noise.random else 1, size, dtype=torch.bool) for key, noise in noises.items()}
+    labels = torch.zeros(size, dtype=torch.long)
+
+    with in_evaluation_mode(model.to(where)), (progress or Silent()).task("evaluate", size * len(queue)) as task:
+        for block in blocks(data):
+            start, stop = block.index * BLOCK, block.index * BLOCK + len(block.labels)
+            labels[start:stop] = block.labels
+            for group in _grouped(queue, max(1, batch_size // BLOCK)):
+                right = _correct(model, block, group, seed, batch_size, where)
+                for draw, row in zip(group, right, strict=True):
+                    correct[draw.key][draw.index, start:stop] = row
+                task.advance(len(group) * len(block.labels))
+    results = {
+        key: PerturbationResult(key, noise.spec, correct[key].numpy(), noise.random) for key, noise in noises.items()
+    }
+    names = getattr(data, "class_names", None) or [str(c) for c in range(int(labels.max()) + 1)]
+    return RobustnessReport(results, labels.numpy(), tuple(names), seed)
+
+
+def _correct(
+    model: nn.Module, block: Block, group: Sequence[_Draw], seed: int, batch_size: int, device: torch.device
+) -> Tensor:
+    """Whether the model is right on a block, for each of a group of draws: (draws, n) on the CPU."""
+    inputs = block.inputs.to(device)
+    views = [
+        draw.noise(inputs, seeding.generator(seed, draw.noise.spec, draw.index, block.index, device=device))
+        for draw in group
+    ]
+    logits = torch.cat([_logits(model, batch) for batch in torch.cat(views).split(batch_size)])
+    if int(block.labels.max()) >= logits.shape[1] or int(block.labels.min()) < 0:
+        wrong = int(block.labels.max() if block.labels.max() >= logits.shape[1] else block.labels.min())
+        raise DataError(f"the data has the label {wrong}, but the model knows the classes 0 to {logits.shape[1] - 1}")
+    return logits.argmax(1).view(len(group), -1).eq(block.labels.to(device)).cpu()
+
+
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    logits = model(inputs)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != inputs.shape[0]:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {inputs.shape[0]} inputs")
+    if not bool(logits.isfinite().all()):
+        raise InvalidArgumentError("the model gave logits that are NaN or infinite")
+    return logits
+
+
+def _grouped(queue: Sequence[_Draw], size: int) -> Iterator[Sequence[_Draw]]:
+    for start in range(0, len(queue), size):
+        yield queue[start : start + size]
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+@contextmanager
+def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients inside the block; every submodule's mode is put back after it."""
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

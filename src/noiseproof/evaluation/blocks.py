@@ -1,0 +1,69 @@
+"""A data set in blocks of fixed size, the unit in which evaluation draws its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from noiseproof.checks import check_unit_interval
+from noiseproof.data import ArrayDataset
+from noiseproof.data.dataset import to_unit_interval
+from noiseproof.errors import DataError
+
+__all__ = ["BLOCK", "Block", "Evaluable", "as_dataset", "blocks"]
+
+# Noise is drawn for this many samples at a time, whatever batch size the model runs with. It is part of what a seed
+# means: another number gives other noise.
+BLOCK = 128
+
+Evaluable: TypeAlias = "ArrayDataset | Dataset[Any] | tuple[Tensor, Tensor]"
+
+
+class Block(NamedTuple):
+    """A run of samples: its place in the data set, inputs (n, ...) as float32, and labels (n,)."""
+
+    index: int
+    inputs: Tensor
+    labels: Tensor
+
+
+def as_dataset(data: Evaluable) -> Dataset[Any]:
+    """Return inputs and labels as a data set; a data set as it is.
+
+    Raises:
+        DataError: it is neither, or is empty.
+    """
+    if isinstance(data, tuple):
+        inputs, labels = data
+        data = ArrayDataset(inputs, labels, [str(c) for c in range(int(labels.max()) + 1 if labels.numel() else 0)])
+    try:
+        size = len(data)  # type: ignore[arg-type]
+    except TypeError:
+        raise DataError(f"evaluation needs a data set with a length, got {type(data).__name__}") from None
+    if size == 0:
+        raise DataError("the data set to evaluate on is empty")
+    return data
+
+
+def blocks(data: Dataset[Any]) -> Iterator[Block]:
+    """Yield the data set in its own order.
+
+    Raises:
+        DataError: a sample that is no (input, label) pair.
+        InvalidArgumentError: images outside [0, 1].
+    """
+    if isinstance(data, ArrayDataset):
+        pairs = zip(data.inputs.split(BLOCK), data.labels.split(BLOCK), strict=True)
+    else:
+        pairs = iter(DataLoader(data, batch_size=BLOCK))  # type: ignore[assignment]
+    for index, pair in enumerate(pairs):
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, Tensor) for part in pair)):
+            raise DataError("a sample of the data set must be an (input tensor, integer label) pair")
+        inputs, labels = to_unit_interval(pair[0]), pair[1]
+        if inputs.ndim == 4:
+            check_unit_interval("images", inputs)
+        yield Block(index, inputs, labels.to(torch.long))

@@ -1,0 +1,172 @@
+"""Experiments made of several runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noiseproof.checks import check_range
+from noiseproof.data import Splits
+from noiseproof.data.dataset import to_unit_interval
+from noiseproof.errors import InvalidArgumentError, RunFolderError
+from noiseproof.evaluation import Comparison, RobustnessReport, evaluate
+from noiseproof.files import write_text
+from noiseproof.methods import METHODS
+from noiseproof.perturbations import perturbation
+from noiseproof.progress import ProgressReporter, Silent
+from noiseproof.reporting import Example, comparison_page, comparison_records, comparison_table
+from noiseproof.reporting.tables import to_csv
+from noiseproof.training import Recipe, Run, load_recipe, train
+from noiseproof.training.recipes import dump_recipe
+from noiseproof.training.run import load_data, with_provenance
+
+__all__ = ["PAPER_METHODS", "compare", "evaluate_run"]
+
+# The order of the rows in Table 1.
+PAPER_METHODS = ("normal", "noisy", "mixed", "stability", "discriminative")
+
+
+def compare(
+    recipe: str | Path | Recipe,
+    methods: Sequence[str] = PAPER_METHODS,
+    seeds: Sequence[int] = (0, 1, 2),
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    progress: ProgressReporter | None = None,
+) -> Comparison:
+    """Train every method with every seed on the same data and evaluate all under the recipe's perturbations.
+
+    What is finished in ``out`` already is not run again, so a comparison that was stopped goes on where it was.
+
+    Args:
+        recipe: the name of a packaged recipe, the path of a YAML file, or a recipe.
+        methods: names of methods.
+        seeds: seeds of the runs. The test set and its noise are the same for all.
+        overrides: changes of the recipe by dotted path.
+        out: the folder for the runs, as ``METHOD/seed-SEED``; None for ``runs/RECIPE``.
+        overwrite: whether to run again what is there.
+        progress: where to report; None for nowhere.
+
+    Returns:
+        The :class:`noiseproof.evaluation.Comparison`; it is also written to ``out`` as ``table.md``, ``table.csv``,
+        ``table.json`` and ``report.html``.
+
+    Raises:
+        UnknownNameError, RecipeError: an unknown method, or a fault in the recipe.
+        RunFolderError: a run in ``out`` was made by another recipe.
+    """
+    if not methods or not seeds:
+        raise InvalidArgumentError("a comparison needs at least one method and one seed")
+    for seed in seeds:
+        check_range("seeds", seed, 0)
+    base = load_recipe(recipe, overrides)
+    titles = {method: METHODS[method].title for method in methods}
+    folder = Path(out) if out is not None else Path("runs", base.name)
+    data = load_data(base)
+    reporter = progress or Silent()
+    reports: dict[str, dict[int, RobustnessReport]] = {method: {} for method in methods}
+    with reporter.task(f"compare {base.name}", len(methods) * len(seeds)) as task:
+        for method in methods:
+            for seed in seeds:
+                settled = base.for_run(method, seed)
+                run = _finished(settled, folder / method / f"seed-{seed}", data, overwrite, reporter)
+                reports[method][seed] = evaluate_run(run, data=data, again=overwrite, progress=reporter)
+                task.advance()
+    comparison = Comparison(base.name, reports, titles)
+    _write(comparison, base, data, folder)
+    return comparison
+
+
+def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -> None:
+    """Write the comparison as ``table.md``, ``table.csv``, ``table.json`` and ``report.html``."""
+    records = comparison_records(comparison)
+    summary = {"title": comparison.title, "accuracies": records, "recipe": recipe.with_all_options().settings()}
+    page = comparison_page(comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data))
+    write_text(folder / "table.md", comparison_table(comparison).to_markdown())
+    write_text(folder / "table.csv", to_csv(records))
+    write_text(folder / "table.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "report.html", page)
+
+
+def _examples(recipe: Recipe, data: Splits, count: int = 3) -> list[Example]:
+    """Show the first test sample of the first classes under every perturbation; none if the inputs are no images."""
+    test = data.test
+    if test.inputs.ndim != 4:
+        return []
+    first = [int((test.labels == c).nonzero()[0]) for c in range(test.num_classes) if bool((test.labels == c).any())]
+    inputs = to_unit_interval(test.inputs[first[:count]])
+    views = {spec: perturbation(spec)(inputs, 0).permute(0, 2, 3, 1).numpy() for spec in recipe.evaluate.perturbations}
+    return [
+        Example(
+            test.class_names[int(test.labels[index])],
+            {spec: images[row].squeeze(-1) if images.shape[-1] == 1 else images[row] for spec, images in views.items()},
+        )
+        for row, index in enumerate(first[:count])
+    ]
+
+
+def evaluate_run(
+    run: Run,
+    perturbations: Sequence[str] | None = None,
+    *,
+    draws: int | None = None,
+    seed: int = 0,
+    data: Splits | None = None,
+    again: bool = False,
+    progress: ProgressReporter | None = None,
+) -> RobustnessReport:
+    """Evaluate a run on its test set and keep the report in its folder.
+
+    Args:
+        run: the run.
+        perturbations: texts; None for those of its recipe.
+        draws: of each random perturbation; None for the recipe's.
+        seed: of the noise.
+        data: the run's data, if it is loaded already.
+        again: whether to measure anew what an earlier report with the same settings tells.
+        progress: where to report.
+
+    Returns:
+        The report.
+    """
+    settings = run.recipe.evaluate
+    wanted = tuple(settings.perturbations if perturbations is None else perturbations)
+    count = settings.draws if draws is None else draws
+    known = None if again else run.report()
+    if known is not None and tuple(known) == wanted and known.seed == seed:
+        random = [len(result.correct) for result in known.values() if result.random]
+        if all(number == count for number in random):
+            return known
+    test = (data if data is not None else run.data()).test
+    report = evaluate(run.model(), test, wanted, draws=count, seed=seed, progress=progress)
+    run.save_report(report)
+    return report
+
+
+def _finished(recipe: Recipe, folder: Path, data: Splits, overwrite: bool, progress: ProgressReporter) -> Run:
+    """Return the finished run of ``recipe`` in ``folder``, training it if it is not there."""
+    if not overwrite and (folder / "model.safetensors").is_file():
+        run = Run(folder)
+        differences = _differences(run.recipe.settings(), recipe.settings())
+        if differences:
+            raise RunFolderError(
+                f"{folder} holds a run of another recipe ({'; '.join(differences)}); "
+                "choose another folder with --out, or pass --overwrite"
+            )
+        return run
+    return train(recipe, out=folder, overwrite=True, data=data, progress=progress)
+
+
+def _differences(there: Any, wanted: Any, path: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        keys = [*there, *(key for key in wanted if key not in there)]
+        return [
+            line
+            for key in keys
+            for line in _differences(there.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if there == wanted else [f"{path} is {there!r} there, {wanted!r} here"]

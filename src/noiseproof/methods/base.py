@@ -1,0 +1,115 @@
+"""What a training method is: a module that owns the model and turns the views of a batch into a loss with named parts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from noiseproof.errors import InvalidArgumentError
+from noiseproof.models import FeatureClassifier
+from noiseproof.registry import Registry
+
+__all__ = ["METHODS", "Method", "MethodOptions", "StepResult", "Views", "build_method", "register"]
+
+METHODS: Registry[type[Method]] = Registry("method", package="noiseproof.methods")
+
+
+class MethodOptions(BaseModel):
+    """Options of a method, as they stand under ``methods.NAME`` in a recipe; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Views(NamedTuple):
+    """One batch as the methods see it; a view that a method does not need is None.
+
+    Attributes:
+        labels: (N,) integers.
+        clean: (N, ...) augmented inputs.
+        noisy: (N, ...) inputs with noise on top.
+    """
+
+    labels: Tensor
+    clean: Tensor | None = None
+    noisy: Tensor | None = None
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Return both views.
+
+        Raises:
+            InvalidArgumentError: one of them is missing.
+        """
+        if self.clean is None or self.noisy is None:
+            raise InvalidArgumentError("this method needs views.clean and views.noisy, got None for one of them")
+        return self.clean, self.noisy
+
+
+class StepResult(NamedTuple):
+    """What a step gives back.
+
+    Attributes:
+        loss: 0-d, what is minimised.
+        parts: named 0-d tensors that the loss is made of, before weighting.
+        logits: (M, C) of the inputs that the softmax loss saw.
+        labels: (M,) their labels.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    logits: Tensor
+    labels: Tensor
+
+
+class Method(nn.Module, ABC):
+    """A way to train a classifier.
+
+    A subclass names itself, says which views it needs, declares its options, and answers :meth:`forward`.
+
+    Args:
+        model: the classifier to train.
+        options: an instance of the subclass's ``Options``.
+
+    Attributes:
+        name: what users type.
+        title: what tables print.
+        views: the views it needs, of ``"clean"`` and ``"noisy"``.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    views: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
+
+    def __init__(self, model: FeatureClassifier, options: MethodOptions) -> None:
+        super().__init__()
+        self.model = model
+        self.options = options
+
+    @abstractmethod
+    def forward(self, views: Views) -> StepResult:
+        """Compute the loss of one batch."""
+
+
+def register(cls: type[Method]) -> type[Method]:
+    """Class decorator that makes a method known under its ``name``."""
+    return METHODS.register(cls.name)(cls)
+
+
+def build_method(name: str, model: FeatureClassifier, options: Mapping[str, Any] | None = None) -> Method:
+    """Make a method by name.
+
+    Args:
+        name: ``normal``, ``noisy``, ``mixed``, ``stability`` or ``discriminative``.
+        model: the classifier to train.
+        options: the method's options by name; the rest keep their defaults.
+
+    Raises:
+        UnknownNameError: no such method.
+        pydantic.ValidationError: an unknown or wrong option.
+    """
+    method = METHODS[name]
+    return method(model, method.Options.model_validate(options or {}))

@@ -1,0 +1,52 @@
+"""The paper's method: softmax loss and discriminative loss on clean inputs, noisy features drawn to clean centroids."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from pydantic import Field
+
+from noiseproof.losses import DiscriminativeLoss
+from noiseproof.losses.centroids import Strategy
+from noiseproof.methods.base import Method, MethodOptions, StepResult, Views, register
+from noiseproof.methods.passes import Passes, embed_views
+from noiseproof.models import FeatureClassifier
+
+__all__ = ["Discriminative"]
+
+
+@register
+class Discriminative(Method):
+    """L_total = L_S + L_ours (H.1), with L_ours of Eq. 13."""
+
+    name = "discriminative"
+    title = "Discriminative (paper)"
+    views = ("clean", "noisy")
+
+    class Options(MethodOptions):
+        """The arguments of :class:`noiseproof.DiscriminativeLoss`, and ``passes`` (:mod:`noiseproof.methods.passes`)."""
+
+        delta_v: float = Field(0.5, ge=0)
+        delta_d: float = Field(5.0, ge=0)
+        alpha: float = Field(1.0, ge=0)
+        beta: float = Field(1.0, ge=0)
+        gamma_reg: float = Field(1e-3, ge=0)
+        lambda_noisy: float = Field(1.0, ge=0)
+        momentum: float = Field(0.9, ge=0, lt=1)
+        centroids: Strategy = "partial"
+        passes: Passes = "separate"
+
+    options: Options
+
+    def __init__(self, model: FeatureClassifier, options: Options) -> None:
+        super().__init__(model, options)
+        self.discriminative = DiscriminativeLoss(
+            model.num_classes, model.embedding_dim, **options.model_dump(exclude={"passes"})
+        )
+
+    def forward(self, views: Views) -> StepResult:
+        clean, noisy = embed_views(self.model, *views.pair(), self.options.passes)
+        logits = self.model.head(clean)
+        softmax = F.cross_entropy(logits, views.labels)
+        terms = self.discriminative(clean, views.labels, self.model.head, noisy_embeddings=noisy)
+        parts = {"softmax": softmax, **{name: term for name, term in terms._asdict().items() if name != "total"}}
+        return StepResult(softmax + terms.total, parts, logits, views.labels)

@@ -1,0 +1,93 @@
+"""A trained model as one safetensors file that says itself how to build the network it holds the weights of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+import noiseproof
+from noiseproof.errors import NoiseproofError
+from noiseproof.files import write_atomically
+from noiseproof.models.build import build_model
+from noiseproof.models.classifier import FeatureClassifier
+
+__all__ = ["ModelDescription", "load_model", "read_description", "save_model"]
+
+_KEY = "noiseproof.model"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What :func:`noiseproof.build_model` was called with, and what the model's classes and inputs are.
+
+    Attributes:
+        name: the model's name.
+        embedding_dim: d, or None for the network's own.
+        options: the network's own options.
+        class_names: one per class, in the order of the logits.
+        input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
+        mean: per-channel means of the first layer.
+        std: per-channel standard deviations.
+    """
+
+    name: str
+    embedding_dim: int | None
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self) -> FeatureClassifier:
+        """Build the model with fresh weights."""
+        return build_model(
+            self.name,
+            len(self.class_names),
+            self.embedding_dim,
+            in_channels=self.input_shape[0],
+            mean=self.mean,
+            std=self.std,
+            **self.options,
+        )
+
+
+def save_model(path: Path, model: FeatureClassifier, description: ModelDescription) -> None:
+    """Write the weights of ``model`` and its description to ``path``, whole or not at all."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {_KEY: json.dumps(asdict(description)), "noiseproof.version": noiseproof.__version__}
+    write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
+
+
+def read_description(path: Path) -> ModelDescription:
+    """Read what the model in ``path`` is, without its weights.
+
+    Raises:
+        NoiseproofError: ``path`` is no model file of noiseproof.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise NoiseproofError(f"cannot read the model file {path}: {error}") from error
+    if _KEY not in metadata:
+        raise NoiseproofError(f"{path} holds weights, but not which model they belong to")
+    fields = json.loads(metadata[_KEY])
+    tuples = {key: tuple(fields[key]) for key in ("class_names", "input_shape", "mean", "std")}
+    return ModelDescription(**{**fields, **tuples})
+
+
+def load_model(path: Path, device: torch.device | str = "cpu") -> FeatureClassifier:
+    """Build the model that ``path`` describes, with its weights, in evaluation mode.
+
+    Raises:
+        NoiseproofError: ``path`` is no model file of noiseproof.
+    """
+    model = read_description(path).build()
+    model.load_state_dict(load_file(path))
+    return model.to(device).eval()

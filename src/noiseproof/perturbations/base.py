@@ -1,0 +1,120 @@
+"""What a perturbation is, and how one is made from its text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from noiseproof import seeding
+from noiseproof.checks import check_unit_interval
+from noiseproof.errors import InvalidArgumentError
+from noiseproof.registry import Registry
+from noiseproof.spec import format_part, parse
+
+__all__ = ["PERTURBATIONS", "Chain", "Perturbation", "perturbation", "register"]
+
+PERTURBATIONS: Registry[type[Perturbation]] = Registry("perturbation", package="noiseproof.perturbations")
+
+
+@dataclass(frozen=True)
+class Perturbation(ABC):
+    """A change of a batch of inputs that keeps its shape, type and device, and does not touch the input itself.
+
+    A subclass is a frozen dataclass; its fields are the keys that a user types, so they are validated in
+    ``__post_init__``.
+
+    Attributes:
+        clamp: whether images, (N, C, H, W), are clamped to [0, 1]. Vectors and series never are.
+    """
+
+    name: ClassVar[str]
+    random: ClassVar[bool] = True
+
+    clamp: bool = field(default=True, kw_only=True)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | int | None = None) -> Tensor:
+        """Perturb a batch.
+
+        Args:
+            x: (N, C, H, W) images in [0, 1], (N, F) vectors or (N, C, T) series; floating.
+            generator: a generator on the device of ``x``, or a seed; None draws from torch's global generator.
+
+        Returns:
+            A tensor like ``x``.
+
+        Raises:
+            InvalidArgumentError: not floating, no batch dimension, or (on the CPU) image values outside [0, 1].
+        """
+        if x.ndim < 2 or not x.is_floating_point():
+            raise InvalidArgumentError(f"{self.name} takes a floating batch (N, …), got {x.dtype} {tuple(x.shape)}")
+        image = x.ndim == 4
+        if image:
+            check_unit_interval("images", x)
+        if isinstance(generator, int):
+            generator = seeding.generator(generator, self.spec, device=x.device)
+        perturbed = self.apply(x, generator)
+        return perturbed.clamp(0, 1) if image and self.clamp else perturbed
+
+    @abstractmethod
+    def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the perturbed batch, before clamping."""
+
+    @property
+    def spec(self) -> str:
+        """The canonical text, from which :func:`perturbation` makes an equal object."""
+        return format_part(self.name, self)
+
+    def __str__(self) -> str:
+        return self.spec
+
+
+def register(cls: type[Perturbation]) -> type[Perturbation]:
+    """Class decorator that makes a perturbation known under its ``name``."""
+    return PERTURBATIONS.register(cls.name)(cls)
+
+
+@dataclass(frozen=True)
+class Chain(Perturbation):
+    """Perturbations applied one after the other, each clamping for itself."""
+
+    name: ClassVar[str] = "chain"
+
+    parts: tuple[Perturbation, ...] = ()
+    clamp: bool = field(default=False, kw_only=True)
+
+    def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        for part in self.parts:
+            x = part(x, generator)
+        return x
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Whether any part draws random numbers."""
+        return any(part.random for part in self.parts)
+
+    @property
+    def spec(self) -> str:
+        return "+".join(part.spec for part in self.parts)
+
+
+def perturbation(spec: str | Perturbation) -> Perturbation:
+    """Make a perturbation from its text.
+
+    Args:
+        spec: ``"gaussian:8/255"``, ``"uniform:0.06"``, ``"clean"``; joined with ``+`` they apply from left to right.
+
+    Returns:
+        A callable ``noise(x, generator=…)``.
+
+    Raises:
+        UnknownNameError: no such perturbation or key.
+        InvalidArgumentError: a wrong value.
+    """
+    if isinstance(spec, Perturbation):
+        return spec
+    parts = parse(spec, PERTURBATIONS)
+    return parts[0] if len(parts) == 1 else Chain(tuple(parts))

@@ -1,0 +1,175 @@
+"""A recipe: everything a training run depends on, typed and validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from noiseproof.data import SOURCES, augmentation
+from noiseproof.errors import RecipeError, did_you_mean
+from noiseproof.methods import METHODS, MethodOptions
+from noiseproof.perturbations import perturbation
+
+__all__ = ["DataSettings", "NoiseSettings", "OptimizerSettings", "Recipe", "ScheduleSettings", "TrainSettings"]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(_Settings):
+    """source: NAME or NAME:ARGUMENT; the fractions are held out, by class; augment: such as ``crop:padding=4+flip``."""
+
+    source: str
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    validation_fraction: float = Field(0.0, ge=0, lt=1)
+    split_seed: int = Field(0, ge=0)
+    augment: str = "none"
+
+
+class ModelSettings(_Settings):
+    """The arguments of :func:`noiseproof.build_model` that the data does not give."""
+
+    name: str
+    embedding_dim: int | None = Field(128, ge=1)
+    options: dict[str, Any] = {}
+
+
+class NoiseSettings(_Settings):
+    """train: the perturbation of the noisy view; view: whether it shares the clean view's augmentation or has its own."""
+
+    train: str
+    view: Literal["same", "own"] = "same"
+
+
+class OptimizerSettings(_Settings):
+    """name and its usual arguments; momentum and nesterov belong to ``sgd``."""
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(5e-4, ge=0)
+
+
+class ScheduleSettings(_Settings):
+    """How the learning rate changes: ``multistep`` multiplies it by ``factor`` after each epoch in ``milestones``,
+    ``cosine`` lets it fall to 0; before that it rises linearly during a share ``warmup`` of all steps."""
+
+    name: Literal["constant", "multistep", "cosine"] = "constant"
+    milestones: tuple[int, ...] = ()
+    factor: float = Field(0.2, gt=0, le=1)
+    warmup: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainSettings(_Settings):
+    """epochs and batch size of the training; ``max_steps`` ends it early; ``keep`` says which weights are kept."""
+
+    epochs: int = Field(200, ge=1)
+    batch_size: int = Field(64, ge=1)
+    max_steps: int | None = Field(None, ge=1)
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    clip_grad_norm: float | None = Field(None, gt=0)
+    keep: Literal["last", "best-validation", "best-test"] = "last"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
+class EvaluateSettings(_Settings):
+    """perturbations to measure under, and how many independent draws of each."""
+
+    perturbations: tuple[str, ...] = ("clean",)
+    draws: int = Field(10, ge=1)
+
+
+class Recipe(_Settings):
+    """Everything that a run depends on. A file with these keys is a recipe; see ``noiseproof recipes NAME``.
+
+    Attributes:
+        preset: where the paper and its authors' published code differ, whose defaults hold.
+        methods: options by method; those that are left out keep the method's defaults.
+        provenance: versions, hardware and the data's fingerprint, written by a run and ignored when read.
+    """
+
+    name: str
+    description: str = ""
+    preset: Literal["paper", "authors-code"] = "paper"
+    method: str = "discriminative"
+    seed: int = Field(0, ge=0)
+    data: DataSettings
+    model: ModelSettings
+    noise: NoiseSettings
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    methods: dict[str, dict[str, Any]] = {}
+    provenance: dict[str, Any] = {}
+
+    @classmethod
+    def from_mapping(cls, raw: Mapping[str, Any]) -> Recipe:
+        """Validate a mapping, as read from YAML.
+
+        Raises:
+            RecipeError: a missing, unknown or wrong key, each named with its path.
+            UnknownNameError: an unknown method, data source, augmentation or perturbation.
+        """
+        recipe = _validated(cls, raw)
+        recipe._check_names()
+        return recipe
+
+    def _check_names(self) -> None:
+        for method, options in {self.method: {}, **self.methods}.items():
+            _validated(METHODS[method].Options, options, f"methods.{method}.")
+        SOURCES[self.data.source.partition(":")[0]]
+        augmentation(self.data.augment)
+        for spec in (self.noise.train, *self.evaluate.perturbations):
+            perturbation(spec)
+        if self.train.keep == "best-validation" and self.data.validation_fraction == 0:
+            raise RecipeError("train.keep = 'best-validation' needs data.validation_fraction > 0")
+
+    def options(self, method: str) -> MethodOptions:
+        """Return the options of ``method``, defaults filled in."""
+        return METHODS[method].Options.model_validate(self.methods.get(method, {}))
+
+    def for_run(self, method: str, seed: int) -> Recipe:
+        """Return the recipe of one run: one method with all its options, one seed."""
+        methods = {method: self.options(method).model_dump()}
+        return self.from_mapping({**self.model_dump(), "method": method, "seed": seed, "methods": methods})
+
+    def with_all_options(self) -> Recipe:
+        """Return the recipe with the options of every method spelt out."""
+        return self.model_copy(update={"methods": {name: self.options(name).model_dump() for name in METHODS}})
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that a result depends on, as plain values: everything but description and provenance."""
+        return self.model_dump(mode="json", exclude={"description", "provenance"})
+
+
+def _validated(model: type[M], raw: Mapping[str, Any], prefix: str = "") -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise RecipeError("; ".join(_explain(model, detail, prefix) for detail in error.errors())) from None
+
+
+def _explain(model: type[BaseModel], detail: Any, prefix: str) -> str:
+    """Turn one of pydantic's error details into a phrase with the key's path, the value and what is allowed."""
+    path = prefix + ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {path!r}{did_you_mean(str(detail['loc'][-1]), _keys(model, detail['loc'][:-1]))}"
+    if detail["type"] == "missing":
+        return f"the key {path!r} is missing"
+    return f"{path} = {detail['input']!r}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+def _keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    for part in path:
+        inner = model.model_fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

@@ -1,0 +1,143 @@
+"""Finding, reading and changing recipes; the packaged ones lie in ``noiseproof/recipes``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from noiseproof.errors import RecipeError, UnknownNameError
+from noiseproof.losses.discriminative import LOSS_PRESETS
+from noiseproof.training.recipe import Recipe
+
+__all__ = ["dump_recipe", "load_recipe", "parse_override", "recipe_names"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "noise": {"view": "same"},
+        "train": {"keep": "last"},
+        "methods": {"discriminative": dict(LOSS_PRESETS["paper"])},
+    },
+    "authors-code": {
+        "noise": {"view": "own"},
+        "train": {"keep": "best-test"},
+        "methods": {"discriminative": dict(LOSS_PRESETS["authors-code"])},
+    },
+}
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the packaged recipes."""
+    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe, fill in what its preset says, and change what ``overrides`` says.
+
+    A preset named in the recipe gives defaults, which the recipe's own keys win over; a preset asked for in
+    ``overrides`` wins over the recipe, and the other overrides win over both.
+
+    Args:
+        recipe: the name of a packaged recipe, or the path of a YAML file (with a ``/`` or ending in ``.yaml``).
+        overrides: values by dotted path, such as ``{"train.epochs": 50}``.
+
+    Raises:
+        UnknownNameError: no such recipe.
+        RecipeError: not YAML, or a missing, unknown or wrong key.
+    """
+    raw = recipe.model_dump() if isinstance(recipe, Recipe) else _read(str(recipe))
+    changes: dict[str, Any] = {}
+    for path, value in (overrides or {}).items():
+        _put(changes, path, value)
+    if "preset" in changes:
+        layers = [raw, _preset(changes["preset"]), changes]
+    else:
+        layers = [_preset(raw.get("preset", "paper")), raw, changes]
+    return Recipe.from_mapping(functools.reduce(_over, layers))
+
+
+def _preset(name: Any) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise UnknownNameError("preset", str(name), PRESETS)
+    return PRESETS[name]
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split ``train.epochs=50`` into path and value; the value is read as YAML.
+
+    Raises:
+        RecipeError: no ``=``, or a value that is not YAML.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise RecipeError(f"write an override as key=value, such as train.epochs=50, got {text!r}")
+    try:
+        return path.strip(), _plain_numbers(yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value of {path.strip()!r} cannot be read: {value!r}") from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Write a recipe as YAML, every key in the order of its declaration."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _read(name: str) -> dict[str, Any]:
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"the recipe file {name} does not exist")
+        text = path.read_text(encoding="utf-8")
+    elif name in recipe_names():
+        text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise UnknownNameError("recipe", name, recipe_names())
+    try:
+        raw = _plain_numbers(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the recipe {name} is not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"the recipe {name} must be a mapping of keys to values")
+    return raw
+
+
+def _put(raw: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    place = raw
+    for key in parents:
+        inner = place.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"cannot set {path!r}: {key!r} holds {inner!r}, not keys")
+        place = inner
+    place[last] = value
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; what stands in ``above`` wins."""
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _plain_numbers(value: Any) -> Any:
+    """Read ``1e-3`` as a number, which YAML 1.1 takes for text."""
+    if isinstance(value, dict):
+        return {key: _plain_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(inner) for inner in value]
+    if isinstance(value, str) and "e" in value.lower():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _folder() -> Any:
+    return resources.files("noiseproof") / "recipes"
