@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noiseproof import functional, geometry
-    from noiseproof.experiments import compare
     from noiseproof.evaluation import RobustnessReport, evaluate
+    from noiseproof.experiments import compare
     from noiseproof.losses import DiscriminativeLoss, LossTerms
     from noiseproof.models import FeatureClassifier, Normalize, build_model
     from noiseproof.perturbations import Perturbation, perturbation

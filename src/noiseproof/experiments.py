@@ -85,7 +85,9 @@ def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -
     """Write the comparison as ``table.md``, ``table.csv``, ``table.json`` and ``report.html``."""
     records = comparison_records(comparison)
     summary = {"title": comparison.title, "accuracies": records, "recipe": recipe.with_all_options().settings()}
-    page = comparison_page(comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data))
+    page = comparison_page(
+        comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data)
+    )
     write_text(folder / "table.md", comparison_table(comparison).to_markdown())
     write_text(folder / "table.csv", to_csv(records))
     write_text(folder / "table.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -103,7 +105,10 @@ def _examples(recipe: Recipe, data: Splits, count: int = 3) -> list[Example]:
     return [
         Example(
             test.class_names[int(test.labels[index])],
-            {spec: images[row].squeeze(-1) if images.shape[-1] == 1 else images[row] for spec, images in views.items()},
+            {
+                spec: images[row].squeeze(-1) if images.shape[-1] == 1 else images[row]
+                for spec, images in views.items()
+            },
         )
         for row, index in enumerate(first[:count])
     ]

@@ -10,7 +10,7 @@ __all__ = ["write_atomically", "write_text"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary path in the folder of ``path`` and move the result to ``path`` once it is whole."""
+    """Call ``write`` with a temporary path beside ``path``, and move the result there once it is whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)

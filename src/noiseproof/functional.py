@@ -102,9 +102,7 @@ def margin(
     centroids, weight, bias = widen(centroids, weight, bias_or_zero(weight, bias))
     classes = torch.arange(num_classes, device=weight.device)
     hinges = margin_hinges(centroids, classes, weight, bias, delta_d)
-    if present is None:
-        return hinges.mean()
-    return (hinges * present).sum() / present.sum().clamp_min(1)
+    return _mean_over(hinges, present)
 
 
 def margin_hinges(points: Tensor, classes: Tensor, weight: Tensor, bias: Tensor, delta_d: float) -> Tensor:
@@ -161,10 +159,7 @@ def regularisation(centroids: Tensor, present: Tensor | None = None) -> Tensor:
     """
     check_matrix("centroids", centroids)
     (centroids,) = widen(centroids)
-    norms = torch.linalg.vector_norm(centroids, dim=1)
-    if present is None:
-        return norms.mean()
-    return (norms * present).sum() / present.sum().clamp_min(1)
+    return _mean_over(torch.linalg.vector_norm(centroids, dim=1), present)
 
 
 @without_autocast
@@ -181,7 +176,8 @@ def stability(embeddings: Tensor, noisy_embeddings: Tensor) -> Tensor:
     check_matrix("embeddings", embeddings)
     _check_same_shape(embeddings, noisy_embeddings)
     embeddings, noisy_embeddings = widen(embeddings, noisy_embeddings)
-    return torch.linalg.vector_norm(embeddings - noisy_embeddings, dim=1).mean()
+    distances: Tensor = torch.linalg.vector_norm(embeddings - noisy_embeddings, dim=1)
+    return distances.mean()
 
 
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -203,6 +199,13 @@ def _nearest_boundary(points: Tensor, classes: Tensor, weight: Tensor, bias: Ten
     gaps = logits.sub_(logits.gather(1, own))
     quotients = _over_norm(gaps, _row_distances(F.embedding(classes, weight), weight))
     return quotients.scatter_(1, own, -torch.inf).argmax(1)
+
+
+def _mean_over(per_class: Tensor, present: Tensor | None) -> Tensor:
+    """Mean of (C,) values over the classes present; all, where ``present`` is None."""
+    if present is None:
+        return per_class.mean()
+    return (per_class * present).sum() / present.sum().clamp_min(1)
 
 
 def _over_norm(numerator: Tensor, norm: Tensor) -> Tensor:

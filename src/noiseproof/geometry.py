@@ -72,6 +72,7 @@ def class_margin(embeddings: Tensor, labels: Tensor, weight: Tensor, bias: Tenso
 def _diameter(points: Tensor) -> Tensor:
     """Largest pairwise distance of (N, d) points, in memory N times a chunk."""
     largest = [
-        torch.cdist(chunk, points, compute_mode="donot_use_mm_for_euclid_dist").amax() for chunk in points.split(_CHUNK)
+        torch.cdist(chunk, points, compute_mode="donot_use_mm_for_euclid_dist").amax()
+        for chunk in points.split(_CHUNK)
     ]
     return torch.stack(largest).amax()

@@ -67,7 +67,19 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     """
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return tensor
-    from torch.distributed.nn.functional import all_reduce
-
-    total: Tensor = all_reduce(tensor)
+    total: Tensor = _SumOverRanks.apply(tensor)
     return total
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, tensor: Tensor) -> Tensor:  # noqa: ARG004
+        total = tensor.detach().clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total

@@ -36,7 +36,7 @@ def parse(spec: str, registry: Registry[type[T]]) -> list[T]:
 def format_part(name: str, part: Any) -> str:
     """Return the canonical text of a part: every key that differs from its default, numbers in full."""
     shown = []
-    for field in sorted(dataclasses.fields(part), key=lambda field: field.kw_only):
+    for field in sorted(dataclasses.fields(part), key=lambda field: bool(field.kw_only)):
         value = getattr(part, field.name)
         if field.default is dataclasses.MISSING or value != field.default:
             text = ("yes" if value else "no") if isinstance(value, bool) else repr(value)
@@ -78,7 +78,9 @@ def _parse_part(part: str, spec: str, registry: Registry[type[T]]) -> T:
         values[key] = _convert(text.strip(), hints[key], f"{key} of the {registry.kind} {name!r}")
     missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in values]
     if missing:
-        raise InvalidArgumentError(f"{registry.kind} {spec!r} needs {', '.join(missing)}, as in '{name}:{missing[0]}=…'")
+        raise InvalidArgumentError(
+            f"{registry.kind} {spec!r} needs {', '.join(missing)}, as in '{name}:{missing[0]}=…'"
+        )
     return kind(**values)
 
 

@@ -25,7 +25,7 @@ class _Draw(NamedTuple):
 
     key: str
     noise: Perturbation
-    index: int
+    number: int
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
     Raises:
         UnknownNameError: an unknown perturbation.
         DataError: an empty or malformed data set, or a label outside the model's classes.
-        InvalidArgumentError: images outside [0, 1], no perturbation, or a model that does not give finite (N, C) logits.
+        InvalidArgumentError: images outside [0, 1], no perturbation, or logits that are not finite and (N, C).
     """
     check_range("draws", draws, 1)
     check_range("batch_size", batch_size, 1)
@@ -72,7 +72,7 @@ def evaluate(
     data = as_dataset(dataset)
     where = torch.device(device) if device is not None else _device_of(model)
     queue = [
-        _Draw(key, noise, index) for key, noise in noises.items() for index in range(draws if noise.random else 1)
+        _Draw(key, noise, number) for key, noise in noises.items() for number in range(draws if noise.random else 1)
     ]
     size = len(data)  # type: ignore[arg-type]
     correct = {key: torch.zeros(draws if noise.random else 1, size, dtype=torch.bool) for key, noise in noises.items()}
@@ -80,12 +80,12 @@ def evaluate(
 
     with in_evaluation_mode(model.to(where)), (progress or Silent()).task("evaluate", size * len(queue)) as task:
         for block in blocks(data):
-            start, stop = block.index * BLOCK, block.index * BLOCK + len(block.labels)
+            start, stop = block.number * BLOCK, block.number * BLOCK + len(block.labels)
             labels[start:stop] = block.labels
             for group in _grouped(queue, max(1, batch_size // BLOCK)):
                 right = _correct(model, block, group, seed, batch_size, where)
                 for draw, row in zip(group, right, strict=True):
-                    correct[draw.key][draw.index, start:stop] = row
+                    correct[draw.key][draw.number, start:stop] = row
                 task.advance(len(group) * len(block.labels))
     results = {
         key: PerturbationResult(key, noise.spec, correct[key].numpy(), noise.random) for key, noise in noises.items()
@@ -100,7 +100,7 @@ def _correct(
     """Whether the model is right on a block, for each of a group of draws: (draws, n) on the CPU."""
     inputs = block.inputs.to(device)
     views = [
-        draw.noise(inputs, seeding.generator(seed, draw.noise.spec, draw.index, block.index, device=device))
+        draw.noise(inputs, seeding.generator(seed, draw.noise.spec, draw.number, block.number, device=device))
         for draw in group
     ]
     logits = torch.cat([_logits(model, batch) for batch in torch.cat(views).split(batch_size)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -24,9 +24,9 @@ Evaluable: TypeAlias = "ArrayDataset | Dataset[Any] | tuple[Tensor, Tensor]"
 
 
 class Block(NamedTuple):
-    """A run of samples: its place in the data set, inputs (n, ...) as float32, and labels (n,)."""
+    """A run of samples: its number in the data set, inputs (n, ...) as float32, and labels (n,)."""
 
-    index: int
+    number: int
     inputs: Tensor
     labels: Tensor
 
@@ -56,14 +56,15 @@ def blocks(data: Dataset[Any]) -> Iterator[Block]:
         DataError: a sample that is no (input, label) pair.
         InvalidArgumentError: images outside [0, 1].
     """
+    pairs: Iterable[Any]
     if isinstance(data, ArrayDataset):
         pairs = zip(data.inputs.split(BLOCK), data.labels.split(BLOCK), strict=True)
     else:
-        pairs = iter(DataLoader(data, batch_size=BLOCK))  # type: ignore[assignment]
-    for index, pair in enumerate(pairs):
+        pairs = DataLoader(data, batch_size=BLOCK)
+    for number, pair in enumerate(pairs):
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, Tensor) for part in pair)):
             raise DataError("a sample of the data set must be an (input tensor, integer label) pair")
         inputs, labels = to_unit_interval(pair[0]), pair[1]
         if inputs.ndim == 4:
             check_unit_interval("images", inputs)
-        yield Block(index, inputs, labels.to(torch.long))
+        yield Block(number, inputs, labels.to(torch.long))

@@ -40,7 +40,8 @@ class PerturbationResult:
     @property
     def accuracies(self) -> NDArray[np.float64]:
         """Accuracy of each draw, in [0, 1]: (draws,)."""
-        return self.correct.mean(axis=1, dtype=np.float64)
+        accuracies: NDArray[np.float64] = self.correct.mean(axis=1, dtype=np.float64)
+        return accuracies
 
     @property
     def mean(self) -> float:

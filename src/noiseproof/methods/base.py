@@ -1,4 +1,4 @@
-"""What a training method is: a module that owns the model and turns the views of a batch into a loss with named parts."""
+"""What a training method is: a module that owns the model and turns the views of a batch into a loss."""
 
 from __future__ import annotations
 

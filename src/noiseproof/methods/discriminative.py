@@ -1,4 +1,4 @@
-"""The paper's method: softmax loss and discriminative loss on clean inputs, noisy features drawn to clean centroids."""
+"""The paper's method: softmax and discriminative loss on clean inputs, noisy features drawn to clean centroids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Discriminative(Method):
     views = ("clean", "noisy")
 
     class Options(MethodOptions):
-        """The arguments of :class:`noiseproof.DiscriminativeLoss`, and ``passes`` (:mod:`noiseproof.methods.passes`)."""
+        """Those of :class:`noiseproof.DiscriminativeLoss`, and ``passes`` (:mod:`noiseproof.methods.passes`)."""
 
         delta_v: float = Field(0.5, ge=0)
         delta_d: float = Field(5.0, ge=0)

@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-import noiseproof
 from noiseproof.errors import NoiseproofError
 from noiseproof.files import write_atomically
 from noiseproof.models.build import build_model
@@ -60,7 +59,7 @@ class ModelDescription:
 def save_model(path: Path, model: FeatureClassifier, description: ModelDescription) -> None:
     """Write the weights of ``model`` and its description to ``path``, whole or not at all."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {_KEY: json.dumps(asdict(description)), "noiseproof.version": noiseproof.__version__}
+    metadata = {_KEY: json.dumps(asdict(description))}  # one key: the file's bytes depend on the order of several
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
 
 

@@ -23,8 +23,7 @@ def small_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Modul
     """Three convolutions with batch normalisation, for small images and short runs on a CPU."""
     return nn.Sequential(
         *_conv2d(in_channels, width),
-        *_conv2d(width, 2 * width),
-        nn.MaxPool2d(2),
+        *_conv2d(width, 2 * width, stride=2),
         *_conv2d(2 * width, 2 * width),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
@@ -49,8 +48,7 @@ def series_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Modu
     """Three 1-D convolutions with batch normalisation, for series of ``in_channels`` channels of any length."""
     return nn.Sequential(
         *_conv1d(in_channels, width),
-        *_conv1d(width, 2 * width),
-        nn.MaxPool1d(2, ceil_mode=True),
+        *_conv1d(width, 2 * width, stride=2),
         *_conv1d(2 * width, 2 * width),
         nn.AdaptiveAvgPool1d(4),
         nn.Flatten(),
@@ -58,9 +56,9 @@ def series_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Modu
     )
 
 
-def _conv2d(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+def _conv2d(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def _conv1d(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv1d(inputs, outputs, 5, padding=2, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
+def _conv1d(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv1d(inputs, outputs, 5, stride, padding=2, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]

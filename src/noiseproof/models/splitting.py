@@ -33,14 +33,18 @@ def split_at_last_linear(module: nn.Module, example_input: Tensor | None = None)
     with _evaluating(module):
         probe, logits, calls = _run_probe(module, example_input)
         if not calls:
-            raise ModelSplitError(f"{type(module).__name__} calls no nn.Linear, so it has no softmax layer to split at")
+            raise ModelSplitError(
+                f"{type(module).__name__} calls no nn.Linear, so it has no softmax layer to split at"
+            )
         head, features = calls[-1]
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ModelSplitError(f"{type(module).__name__} must give (N, C) logits, got {got}")
         if features.ndim != 2:
-            raise ModelSplitError(f"the last nn.Linear gets {tuple(features.shape)}, not (N, d): it is applied to tokens "
-                                  "or pixels and pooled afterwards")  # fmt: skip
+            raise ModelSplitError(
+                f"the last nn.Linear gets {tuple(features.shape)}, not (N, d): it is applied to tokens or pixels and "
+                "pooled afterwards"
+            )
         if sum(layer is head for layer, _ in calls) > 1:
             raise ModelSplitError("the last nn.Linear is used more than once in a forward pass")
         backbone = nn.Identity() if head is module else _without(module, head)
@@ -101,7 +105,7 @@ def _probes(module: nn.Module) -> Iterator[Tensor]:
     weight = next(module.parameters(), None)
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            shapes = [(layer.in_channels, size, size) for size in _IMAGE_SIZES]
+            shapes: list[tuple[int, ...]] = [(layer.in_channels, size, size) for size in _IMAGE_SIZES]
         elif isinstance(layer, nn.Conv1d):
             shapes = [(layer.in_channels, _SERIES_LENGTH)]
         elif isinstance(layer, nn.Linear):

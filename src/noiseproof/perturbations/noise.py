@@ -1,4 +1,4 @@
-"""Additive noise. Images are clamped to [0, 1] afterwards, so that the noise of very dark or bright pixels is one-sided."""
+"""Additive noise. Images are clamped to [0, 1] afterwards, so very dark or bright pixels get one-sided noise."""
 
 from __future__ import annotations
 

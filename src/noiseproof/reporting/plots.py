@@ -1,4 +1,4 @@
-"""Plots of results. Colours are the Okabe-Ito palette, which colour-blind readers can tell apart; markers differ too."""
+"""Plots of results, in the Okabe-Ito colours, which colour-blind readers can tell apart; markers differ too."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def accuracy_plot(comparison: Comparison) -> Figure:
             cells = [comparison.cell(method, column) for column in comparison.perturbations]
             means = [100 * cell.mean for cell in cells]
             spreads = [
-                100 * (cell.std_over_draws if math.isnan(cell.std_over_seeds) else cell.std_over_seeds) for cell in cells
+                100 * (cell.std_over_draws if math.isnan(cell.std_over_seeds) else cell.std_over_seeds)
+                for cell in cells
             ]
             colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
             axes.plot(places, means, color=colour, marker=marker, markersize=5, label=comparison.method_titles[method])

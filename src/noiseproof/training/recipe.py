@@ -23,7 +23,7 @@ class _Settings(BaseModel):
 
 
 class DataSettings(_Settings):
-    """source: NAME or NAME:ARGUMENT; the fractions are held out, by class; augment: such as ``crop:padding=4+flip``."""
+    """source: NAME or NAME:ARGUMENT; the fractions are held out, by class; augment: as ``crop:padding=4+flip``."""
 
     source: str
     test_fraction: float = Field(0.2, gt=0, lt=1)
@@ -41,7 +41,7 @@ class ModelSettings(_Settings):
 
 
 class NoiseSettings(_Settings):
-    """train: the perturbation of the noisy view; view: whether it shares the clean view's augmentation or has its own."""
+    """train: the perturbation of the noisy view; view: whether it shares the clean view's augmentation."""
 
     train: str
     view: Literal["same", "own"] = "same"

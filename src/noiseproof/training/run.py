@@ -208,8 +208,6 @@ def with_provenance(recipe: Recipe, splits: Splits) -> Recipe:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU",
         "threads": torch.get_num_threads(),
         "data_fingerprint": splits.fingerprint(),
-        "samples": {
-            name: len(part) for name, part in vars(splits).items() if part is not None
-        },
+        "samples": {name: len(part) for name, part in vars(splits).items() if part is not None},
     }
     return recipe.model_copy(update={"provenance": provenance})

@@ -95,7 +95,7 @@ def fit(
                 if step == total_steps:
                     break
             monitor.check()
-            metrics = _metrics(method, splits, monitor, epoch, step, scheduler.get_last_lr()[0])
+            metrics = _metrics(method, splits, monitor, epoch, step, float(scheduler.get_last_lr()[0]))
             if chooser is not None:
                 best.offer(_chosen_on(method, chooser, splits, metrics), epoch, method.model)
             metrics["seconds"] = round(time.perf_counter() - started, 3)

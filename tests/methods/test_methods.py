@@ -1,0 +1,171 @@
+"""Each method's loss against its formula of §7.1, written out again here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import noiseproof as npf
+from noiseproof.errors import InvalidArgumentError, UnknownNameError
+from noiseproof.methods import METHODS, Method, StepResult, Views, build_method, register
+from noiseproof.models import FeatureClassifier
+
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture
+def views() -> Views:
+    clean = torch.rand(6, 1, 8, 8)
+    return Views(LABELS, clean, (clean + 0.2 * torch.randn_like(clean)).clamp(0, 1))
+
+
+def cross_entropy(logits: Tensor) -> Tensor:
+    return -torch.stack([logits[n].log_softmax(0)[c] for n, c in enumerate(LABELS.tolist())]).mean()
+
+
+def test_normal_is_the_softmax_loss_on_clean_inputs(tiny_model: FeatureClassifier, views: Views) -> None:
+    tiny_model.eval()
+    result = build_method("normal", tiny_model)(Views(views.labels, views.clean))
+    torch.testing.assert_close(result.loss, cross_entropy(tiny_model(views.clean)))
+
+
+def test_noisy_is_the_softmax_loss_on_noisy_inputs(tiny_model: FeatureClassifier, views: Views) -> None:
+    tiny_model.eval()
+    result = build_method("noisy", tiny_model)(Views(views.labels, noisy=views.noisy))
+    torch.testing.assert_close(result.loss, cross_entropy(tiny_model(views.noisy)))
+
+
+@pytest.mark.parametrize("passes", ["joint", "separate", "split"])
+def test_mixed_is_the_mean_of_both(tiny_model: FeatureClassifier, views: Views, passes: str) -> None:
+    tiny_model.eval()  # without batch statistics the three ways through the network agree
+    result = build_method("mixed", tiny_model, {"passes": passes})(views)
+    expected = (cross_entropy(tiny_model(views.clean)) + cross_entropy(tiny_model(views.noisy))) / 2
+    torch.testing.assert_close(result.loss, expected)
+    assert result.logits.shape == (12, 3)
+    assert torch.equal(result.labels, torch.cat([LABELS, LABELS]))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_stability_adds_the_distance_of_paired_features(
+    tiny_model: FeatureClassifier, views: Views, weight: float
+) -> None:
+    tiny_model.eval()
+    result = build_method("stability", tiny_model, {"weight": weight})(views)
+    pairs = zip(tiny_model.embed(views.clean), tiny_model.embed(views.noisy), strict=True)
+    distance = torch.stack([(a - b).square().sum().sqrt() for a, b in pairs]).mean()
+    torch.testing.assert_close(result.loss, cross_entropy(tiny_model(views.clean)) + weight * distance)
+
+
+def test_stability_has_no_gradient_where_the_features_coincide(tiny_model: FeatureClassifier, views: Views) -> None:
+    tiny_model.eval()
+    method = build_method("stability", tiny_model)
+    loss = method(Views(views.labels, views.clean, views.clean.clone())).parts["stability"]
+    assert loss == 0
+    gradients = torch.autograd.grad(loss, list(tiny_model.backbone.parameters()))
+    assert all(bool((gradient == 0).all()) for gradient in gradients)
+
+
+def test_discriminative_is_softmax_on_clean_plus_eq_13(tiny_model: FeatureClassifier, views: Views) -> None:
+    tiny_model.eval()
+    options = {"delta_v": 0.1, "delta_d": 2.0, "alpha": 0.7, "beta": 0.4, "gamma_reg": 0.01, "lambda_noisy": 0.9}
+    result = build_method("discriminative", tiny_model, options)(views)
+    loss_fn = npf.DiscriminativeLoss(3, 5, **options)
+    terms = loss_fn(
+        tiny_model.embed(views.clean), LABELS, tiny_model.head, noisy_embeddings=tiny_model.embed(views.noisy)
+    )
+    torch.testing.assert_close(result.loss, cross_entropy(tiny_model(views.clean)) + terms.total)
+    assert set(result.parts) == {"softmax", "compactness", "margin", "regularisation", "alignment"}
+
+
+def test_state_dict_of_the_method_holds_the_centroids(tiny_model: FeatureClassifier, views: Views) -> None:
+    method = build_method("discriminative", tiny_model)
+    method(views)
+    state = method.state_dict()
+    assert bool(state["discriminative.initialised"].all())
+    assert float(state["discriminative.centroids"].abs().sum()) > 0
+
+
+def _batch_statistics(model: FeatureClassifier, x: Tensor) -> tuple[Tensor, Tensor]:
+    convolved = model.backbone[0](x)
+    return convolved.mean((0, 2, 3)), convolved.var((0, 2, 3), unbiased=True)
+
+
+@pytest.mark.parametrize("name", ["mixed", "stability", "discriminative"])
+@pytest.mark.parametrize("passes", ["separate", "joint", "split"])
+def test_running_statistics_follow_the_mode_of_the_passes(
+    tiny_model: FeatureClassifier, views: Views, name: str, passes: str
+) -> None:
+    norm = tiny_model.backbone[1]
+    seen = {
+        "separate": [views.clean, views.noisy],
+        "joint": [torch.cat([views.clean, views.noisy])],
+        "split": [views.clean],
+    }[passes]
+    mean, var = norm.running_mean.clone(), norm.running_var.clone()
+    for x in seen:
+        batch_mean, batch_var = _batch_statistics(tiny_model, x)
+        mean, var = 0.9 * mean + 0.1 * batch_mean, 0.9 * var + 0.1 * batch_var
+    build_method(name, tiny_model, {"passes": passes}).train()(views)
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, var)
+    assert int(norm.num_batches_tracked) == len(seen)
+    assert norm.track_running_stats
+
+
+def test_split_normalises_the_noisy_view_by_its_own_batch(tiny_model: FeatureClassifier, views: Views) -> None:
+    """Split and separate differ in the running statistics alone, never in the loss of a training step."""
+    losses = [build_method("stability", tiny_model, {"passes": p}).train()(views).loss for p in ("split", "separate")]
+    torch.testing.assert_close(losses[0], losses[1])
+    joint = build_method("stability", tiny_model, {"passes": "joint"}).train()(views).loss
+    assert not torch.allclose(losses[0], joint)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_learns_and_reports_finite_parts(tiny_model: FeatureClassifier, views: Views, name: str) -> None:
+    method = build_method(name, tiny_model)
+    wanted = Views(views.labels, *(getattr(views, v) if v in method.views else None for v in ("clean", "noisy")))
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.05)
+    losses = []
+    for _ in range(30):
+        result = method(wanted)
+        optimizer.zero_grad()
+        result.loss.backward()
+        optimizer.step()
+        losses.append(float(result.loss.detach()))
+    assert losses[-1] < losses[0]
+    assert all(bool(part.isfinite()) and part.ndim == 0 for part in result.parts.values())
+
+
+def test_missing_view_is_told(tiny_model: FeatureClassifier, views: Views) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"views\.clean and views\.noisy"):
+        build_method("discriminative", tiny_model)(Views(views.labels, views.clean))
+
+
+def test_unknown_method_suggests_the_nearest(tiny_model: FeatureClassifier) -> None:
+    with pytest.raises(UnknownNameError, match="unknown method 'discriminativ'; did you mean 'discriminative'"):
+        build_method("discriminativ", tiny_model)
+
+
+def test_softmax_losses_agree_with_torch(tiny_model: FeatureClassifier, views: Views) -> None:
+    logits = tiny_model.eval()(views.clean)
+    torch.testing.assert_close(cross_entropy(logits), F.cross_entropy(logits, LABELS))
+
+
+def test_a_sixth_method_is_one_class(tiny_model: FeatureClassifier, views: Views, monkeypatch) -> None:
+    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
+
+    @register
+    class Doubled(Method):
+        name, title, views = "doubled", "Doubled", ("clean",)
+
+        def forward(self, views: Views) -> StepResult:
+            logits = self.model(views.clean)
+            loss = 2 * F.cross_entropy(logits, views.labels)
+            return StepResult(loss, {"softmax": loss}, logits, views.labels)
+
+    tiny_model.eval()
+    torch.testing.assert_close(
+        build_method("doubled", tiny_model)(views).loss, 2 * build_method("normal", tiny_model)(views).loss
+    )
