@@ -20,10 +20,14 @@ __all__ = ["Entry", "Table", "comparison_records", "comparison_table", "report_t
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a table; ``best`` is shown in bold."""
+    """One entry of a table: its text, a lesser detail behind it, and whether it is shown in bold as the best."""
 
     text: str
+    detail: str = ""
     best: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.detail}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Table:
         for index, column in enumerate(self.columns):
             shown.add_column(Text(column), justify="left" if index == 0 else "right")
         for row in self.rows:
-            shown.add_row(*(Text(entry.text, style="bold" if entry.best else "") for entry in row))
+            shown.add_row(*(Text(str(entry), style="bold" if entry.best else "") for entry in row))
         return shown
 
     def to_markdown(self) -> str:
@@ -59,7 +63,7 @@ class Table:
         lines = [
             _markdown_row(self.columns),
             _markdown_row([":---", *["---:"] * (len(self.columns) - 1)]),
-            *(_markdown_row([f"**{e.text}**" if e.best else _escape(e.text) for e in row]) for row in self.rows),
+            *(_markdown_row([f"**{_escape(str(e))}**" if e.best else _escape(str(e)) for e in row]) for row in self.rows),
         ]
         return f"{self.title}\n\n" + "\n".join(lines) + f"\n\n{self.caption}\n"
 
@@ -141,14 +145,12 @@ def _decimals(comparison: Comparison) -> int:
 
 
 def _entry(cell: Cell, decimals: int) -> Entry:
-    text = f"{100 * cell.mean:.{decimals}f}"
-    if not math.isnan(cell.std_over_seeds):
-        text += f" ±{100 * cell.std_over_seeds:.{decimals}f}"
-        if cell.std_over_draws > 0:
-            text += f" ({100 * cell.std_over_draws:.{decimals}f})"
-    elif cell.std_over_draws > 0:
-        text += f" ±{100 * cell.std_over_draws:.{decimals}f}"
-    return Entry(text, cell.best)
+    mean, over_seeds, over_draws = (
+        f"{100 * value:.{decimals}f}" for value in (cell.mean, cell.std_over_seeds, cell.std_over_draws)
+    )
+    if math.isnan(cell.std_over_seeds):
+        return Entry(f"{mean} ±{over_draws}" if cell.std_over_draws > 0 else mean, best=cell.best)
+    return Entry(f"{mean} ±{over_seeds}", f"({over_draws})" if cell.std_over_draws > 0 else "", cell.best)
 
 
 def _caption(comparison: Comparison) -> str:

@@ -57,7 +57,8 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """What was run."""
-        return load_recipe(self.folder / "recipe.yaml")
+        recipe = load_recipe(self.folder / "recipe.yaml")
+        return recipe.for_run(recipe.method, recipe.seed)
 
     @property
     def name(self) -> str:
