@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from noiseproof.data.sources import SOURCES
+from noiseproof.data.sources import SOURCES, SourceOptions
 from noiseproof.methods import METHODS
 from noiseproof.perturbations import PERTURBATIONS
 
@@ -39,7 +39,7 @@ def test_python_in_contributing_registers_what_it_says(tmp_path: Path, monkeypat
         importlib.import_module(f"contributed_{number}")
     assert "smoothed" in METHODS
     assert "laplace-example" in PERTURBATIONS
-    assert SOURCES["blobs-example"]("10").train.inputs.shape == (10, 3)
+    assert SOURCES["blobs-example"]("10", SourceOptions()).train.inputs.shape == (10, 3)
 
 
 def mapped_names() -> list[str]:

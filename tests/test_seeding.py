@@ -88,9 +88,14 @@ def test_a_seeded_block_puts_the_global_state_back() -> None:
 
 def test_a_seeded_block_puts_the_global_state_back_after_an_error() -> None:
     before = torch.random.get_rng_state()
-    with pytest.raises(ZeroDivisionError), seeding.seeded(0, "x"):
-        torch.rand(5)
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with seeding.seeded(0, "x"):
+            torch.rand(5)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

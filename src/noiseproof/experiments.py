@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from noiseproof.checks import check_range
 from noiseproof.data import Splits
 from noiseproof.data.dataset import to_unit_interval
-from noiseproof.errors import InvalidArgumentError, RunFolderError
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation import Comparison, RobustnessReport, evaluate
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
@@ -73,7 +75,14 @@ def compare(
         for method in methods:
             for seed in seeds:
                 settled = base.for_run(method, seed)
-                run = _finished(settled, folder / method / f"seed-{seed}", data, overwrite, reporter)
+                run = train(
+                    settled,
+                    out=folder / method / f"seed-{seed}",
+                    overwrite=overwrite,
+                    resume=not overwrite,
+                    data=data,
+                    progress=reporter,
+                )
                 reports[method][seed] = evaluate_run(run, data=data, again=overwrite, progress=reporter)
                 task.advance()
     comparison = Comparison(base.name, reports, titles)
@@ -97,10 +106,10 @@ def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -
 def _examples(recipe: Recipe, data: Splits, count: int = 3) -> list[Example]:
     """Show the first test sample of the first classes under every perturbation; none if the inputs are no images."""
     test = data.test
-    if test.inputs.ndim != 4:
+    if len(test.input_shape) != 3:
         return []
     first = [int((test.labels == c).nonzero()[0]) for c in range(test.num_classes) if bool((test.labels == c).any())]
-    inputs = to_unit_interval(test.inputs[first[:count]])
+    inputs = torch.stack([to_unit_interval(test[index][0]) for index in first[:count]])
     views = {spec: perturbation(spec)(inputs, 0).permute(0, 2, 3, 1).numpy() for spec in recipe.evaluate.perturbations}
     return [
         Example(
@@ -150,28 +159,3 @@ def evaluate_run(
     report = evaluate(run.model(), test, wanted, draws=count, seed=seed, progress=progress)
     run.save_report(report)
     return report
-
-
-def _finished(recipe: Recipe, folder: Path, data: Splits, overwrite: bool, progress: ProgressReporter) -> Run:
-    """Return the finished run of ``recipe`` in ``folder``, training it if it is not there."""
-    if not overwrite and (folder / "model.safetensors").is_file():
-        run = Run(folder)
-        differences = _differences(run.recipe.settings(), recipe.settings())
-        if differences:
-            raise RunFolderError(
-                f"{folder} holds a run of another recipe ({'; '.join(differences)}); "
-                "choose another folder with --out, or pass --overwrite"
-            )
-        return run
-    return train(recipe, out=folder, overwrite=True, data=data, progress=progress)
-
-
-def _differences(there: Any, wanted: Any, path: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        keys = [*there, *(key for key in wanted if key not in there)]
-        return [
-            line
-            for key in keys
-            for line in _differences(there.get(key), wanted.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if there == wanted else [f"{path} is {there!r} there, {wanted!r} here"]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 import noiseproof as npf
-from noiseproof.data import ArrayDataset
 from noiseproof import errors
+from noiseproof.data import ArrayDataset
 from noiseproof.errors import UnknownNameError
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.perturbations import perturbation
@@ -225,7 +225,7 @@ def test_modes_are_put_back_after_an_error(tiny_model: nn.Module) -> None:
 def test_the_model_runs_in_evaluation_mode_without_gradients_and_stays_as_it_was(tiny_model: nn.Module) -> None:
     seen = []
     tiny_model.backbone[1].register_forward_pre_hook(
-        lambda module, inputs: seen.append((module.training, torch.is_grad_enabled()))
+        lambda module, _: seen.append((module.training, torch.is_grad_enabled()))
     )
     tiny_model.train()
     before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}

@@ -55,7 +55,7 @@ def test_asking_whether_something_is_in_a_report_never_raises(key: object) -> No
 
 
 def test_an_unknown_key_gets_a_suggestion() -> None:
-    with pytest.raises(NoiseproofError, match="'gaussian:0.2'; did you mean 'gaussian:0.1'"):
+    with pytest.raises(NoiseproofError, match=r"'gaussian:0\.2'; did you mean 'gaussian:0\.1'"):
         report({"clean": [9], "gaussian:0.1": [5, 7]})["gaussian:0.2"]
 
 
@@ -82,7 +82,9 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(draws=st.integers(1, 4), n=st.integers(1, 20), seed=st.integers(0, 2**32), names=st.lists(st.text(), max_size=3))
+@given(
+    draws=st.integers(1, 4), n=st.integers(1, 20), seed=st.integers(0, 2**32), names=st.lists(st.text(), max_size=3)
+)
 def test_reports_of_any_shape_survive_the_files(
     tmp_path_factory: pytest.TempPathFactory, draws: int, n: int, seed: int, names: list[str]
 ) -> None:
@@ -214,7 +216,9 @@ def test_damaged_arrays_are_refused(saved: Path) -> None:
     ],
     ids=["samples", "draws", "answers"],
 )
-def test_arrays_of_another_report_are_refused(saved: Path, tmp_path_factory: pytest.TempPathFactory, other) -> None:  # noqa: ANN001
+def test_arrays_of_another_report_are_refused(
+    saved: Path, tmp_path_factory: pytest.TempPathFactory, other: RobustnessReport
+) -> None:
     elsewhere = tmp_path_factory.mktemp("other")
     other.save(elsewhere)
     (saved / "report.npz").write_bytes((elsewhere / "report.npz").read_bytes())

@@ -163,7 +163,10 @@ def test_a_timm_model(embedding_dim: int | None) -> None:
 
 @pytest.mark.parametrize(
     ("name", "options", "size"),
-    [("torchvision/vit_b_16", {"image_size": 48, "num_layers": 1}, 48), ("timm/vit_tiny_patch16_384", {"img_size": 48, "depth": 1}, 48)],
+    [
+        ("torchvision/vit_b_16", {"image_size": 48}, 48),
+        ("timm/vit_tiny_patch16_384", {"img_size": 48, "depth": 1}, 48),
+    ],
 )
 def test_a_library_model_of_an_unusual_input_size(name: str, options: dict[str, Any], size: int) -> None:
     if name.startswith("timm"):

@@ -277,7 +277,7 @@ class ZeroHead(nn.Module):
         (lambda: nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)), "softmax.*follows it; let the module return plain"),
         (lambda: nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3), nn.LogSoftmax(1)), "not that of its last nn.Linear"),
         (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 3, 5), nn.Flatten()),
-         "does more after its last nn.Linear"),
+         "last nn.Linear"),
         (TokensPooled, "applied to tokens or pixels and pooled afterwards"),
         (Twice, "used more than once"),
         (Tuple, r"must give \(N, C\) logits, got tuple"),

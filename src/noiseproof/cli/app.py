@@ -49,14 +49,16 @@ def train(
     data: DataOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
 ) -> None:
     """Train one method and leave a run folder."""
     import noiseproof
     from noiseproof.progress import ConsoleProgress
 
     run = noiseproof.train(
-        recipe, method, seed, _overrides(changes, data), out, overwrite=overwrite, progress=ConsoleProgress(errors())
-    )
+        recipe, method, seed, _overrides(changes, data), out, overwrite=overwrite, resume=resume,
+        progress=ConsoleProgress(errors()),
+    )  # fmt: skip
     last = run.metrics()[-1]
     output().print(
         f"{run.name}: {last['step']} steps, final training loss {last['loss']:.4f}, "

@@ -1,8 +1,9 @@
-"""A labelled data set that fits into memory, and its split into train, validation and test."""
+"""Labelled data sets, in memory or on disk, and their split into train, validation and test."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset
 from noiseproof.checks import check_labels, check_unit_interval
 from noiseproof.errors import DataError, InvalidArgumentError
 
-__all__ = ["ArrayDataset", "Splits", "to_unit_interval"]
+__all__ = ["ArrayDataset", "LabelledDataset", "Splits", "channel_statistics", "stratified_split", "to_unit_interval"]
 
 
 def to_unit_interval(inputs: Tensor) -> Tensor:
@@ -21,8 +22,60 @@ def to_unit_interval(inputs: Tensor) -> Tensor:
     return inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs.to(torch.float32)
 
 
-class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Inputs and labels as two tensors; also a map-style ``torch.utils.data.Dataset``.
+def channel_statistics(inputs: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of ``inputs`` (N, C, ...) along dimension 1; 1 for a constant channel."""
+    means, stds = [], []
+    for channel in inputs.unbind(1):
+        values = to_unit_interval(channel)
+        mean = values.mean(dtype=torch.float64)
+        std = (values.double() - mean).square().mean().sqrt()
+        means.append(float(mean))
+        stds.append(float(std) if std > 1e-6 else 1.0)
+    return means, stds
+
+
+class LabelledDataset(Dataset[tuple[Tensor, Tensor]]):
+    """A map-style data set of (input, label) pairs whose labels and class names are known at once.
+
+    Attributes:
+        labels: (N,) integers in [0, len(class_names)).
+        class_names: one name per class.
+        input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
+    """
+
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return an input, uint8 or floating, and its label."""
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def subset(self, indices: Tensor) -> LabelledDataset:
+        """Return the samples at ``indices``, in that order."""
+
+    @abstractmethod
+    def channel_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation along dimension 1, in units of [0, 1] for images; 1 for a constant channel."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A SHA-256 as hexadecimal that changes with the data."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+class ArrayDataset(LabelledDataset):
+    """Inputs and labels as two tensors.
 
     Args:
         inputs: (N, C, H, W) images, uint8 or floating in [0, 1]; (N, F) vectors or (N, C, T) series, floating.
@@ -49,14 +102,10 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
         self.labels = labels.long()
         self.class_names = tuple(class_names)
 
-    def __len__(self) -> int:
-        return self.inputs.shape[0]
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return to_unit_interval(self.inputs[index]), self.labels[index]
 
     def subset(self, indices: Tensor) -> ArrayDataset:
-        """Return the samples at ``indices``, in that order."""
         return ArrayDataset(self.inputs[indices], self.labels[indices], self.class_names)
 
     def to(self, device: torch.device) -> ArrayDataset:
@@ -64,19 +113,11 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
         return ArrayDataset(self.inputs.to(device), self.labels.to(device), self.class_names)
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input: (C, H, W), (F,) or (C, T)."""
         return tuple(self.inputs.shape[1:])
 
     def channel_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation along dimension 1, in units of [0, 1] for images; 1 for a constant channel."""
-        by_channel = to_unit_interval(self.inputs).transpose(0, 1).flatten(1).double()
-        std = by_channel.std(1, correction=0)
-        return by_channel.mean(1).tolist(), torch.where(std > 1e-6, std, 1).tolist()
+        return channel_statistics(self.inputs)
 
     def fingerprint(self) -> str:
         """SHA-256 over the type, shape and bytes of inputs and labels, as hexadecimal."""
@@ -92,9 +133,9 @@ class ArrayDataset(Dataset[tuple[Tensor, Tensor]]):
 class Splits:
     """The three parts of a data set; ``validation`` is None where nothing is held out to choose weights on."""
 
-    train: ArrayDataset
-    validation: ArrayDataset | None
-    test: ArrayDataset
+    train: LabelledDataset
+    validation: LabelledDataset | None
+    test: LabelledDataset
 
     def fingerprint(self) -> str:
         """SHA-256 over the three parts, as hexadecimal."""
@@ -102,7 +143,7 @@ class Splits:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def stratified_split(data: ArrayDataset, fraction: float, seed: int) -> tuple[ArrayDataset, ArrayDataset]:
+def stratified_split(data: LabelledDataset, fraction: float, seed: int) -> tuple[LabelledDataset, LabelledDataset]:
     """Split off ``fraction`` of every class, the same samples for the same seed; return (rest, split-off part)."""
     from sklearn.model_selection import train_test_split
 

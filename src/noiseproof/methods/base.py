@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -77,6 +78,7 @@ class Method(nn.Module, ABC):
         name: what users type.
         title: what tables print.
         views: the views it needs, of ``"clean"`` and ``"noisy"``.
+        label_smoothing: share of the softmax loss's target that is spread over all classes, in [0, 1).
     """
 
     name: ClassVar[str]
@@ -84,10 +86,16 @@ class Method(nn.Module, ABC):
     views: ClassVar[tuple[str, ...]]
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
+    label_smoothing: float = 0.0
+
     def __init__(self, model: FeatureClassifier, options: MethodOptions) -> None:
         super().__init__()
         self.model = model
         self.options = options
+
+    def softmax_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """L_S (Eq. 3) of logits (M, C), with the label smoothing of the recipe."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
     @abstractmethod
     def forward(self, views: Views) -> StepResult:

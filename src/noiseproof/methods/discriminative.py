@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from pydantic import Field
 
 from noiseproof.losses import DiscriminativeLoss
@@ -46,7 +45,7 @@ class Discriminative(Method):
     def forward(self, views: Views) -> StepResult:
         clean, noisy = embed_views(self.model, *views.pair(), self.options.passes)
         logits = self.model.head(clean)
-        softmax = F.cross_entropy(logits, views.labels)
+        softmax = self.softmax_loss(logits, views.labels)
         terms = self.discriminative(clean, views.labels, self.model.head, noisy_embeddings=noisy)
         parts = {"softmax": softmax, **{name: term for name, term in terms._asdict().items() if name != "total"}}
         return StepResult(softmax + terms.total, parts, logits, views.labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from noiseproof.methods.base import Method, MethodOptions, StepResult, Views, register
 from noiseproof.methods.passes import Passes, embed_views
@@ -29,6 +28,6 @@ class Mixed(Method):
     def forward(self, views: Views) -> StepResult:
         clean, noisy = embed_views(self.model, *views.pair(), self.options.passes)
         logits = self.model.head(torch.cat([clean, noisy]))
-        on_clean, on_noisy = (F.cross_entropy(half, views.labels) for half in logits.chunk(2))
+        on_clean, on_noisy = (self.softmax_loss(half, views.labels) for half in logits.chunk(2))
         parts = {"softmax": on_clean, "softmax_noisy": on_noisy}
         return StepResult((on_clean + on_noisy) / 2, parts, logits, views.labels.repeat(2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-
 from noiseproof.methods.base import Method, StepResult, Views, register
 
 __all__ = ["Noisy"]
@@ -19,5 +17,5 @@ class Noisy(Method):
 
     def forward(self, views: Views) -> StepResult:
         logits = self.model(views.noisy)
-        loss = F.cross_entropy(logits, views.labels)
+        loss = self.softmax_loss(logits, views.labels)
         return StepResult(loss, {"softmax_noisy": loss}, logits, views.labels)

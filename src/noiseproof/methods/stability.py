@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from pydantic import Field
 
 from noiseproof.functional import stability
@@ -31,7 +30,7 @@ class Stability(Method):
     def forward(self, views: Views) -> StepResult:
         clean, noisy = embed_views(self.model, *views.pair(), self.options.passes)
         logits = self.model.head(clean)
-        softmax = F.cross_entropy(logits, views.labels)
+        softmax = self.softmax_loss(logits, views.labels)
         distance = stability(clean, noisy)
         loss = softmax + self.options.weight * distance
         return StepResult(loss, {"softmax": softmax, "stability": distance}, logits, views.labels)

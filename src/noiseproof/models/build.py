@@ -19,6 +19,7 @@ __all__ = ["BACKBONES", "build_model"]
 
 BACKBONES: Registry[Callable[..., nn.Module]] = Registry("model")
 BACKBONES.register("resnet18-cifar")(networks.resnet18_cifar)
+BACKBONES.register("resnet8-cifar")(networks.resnet8_cifar)
 BACKBONES.register("small-cnn")(networks.small_cnn)
 BACKBONES.register("mlp")(networks.mlp)
 BACKBONES.register("series-cnn")(networks.series_cnn)
@@ -37,7 +38,7 @@ def build_model(
     """Build a classifier with random weights (unless ``options`` ask for others).
 
     Args:
-        name: ``"resnet18-cifar"`` (the paper's, H.1), ``"small-cnn"``, ``"mlp"``, ``"series-cnn"``,
+        name: ``"resnet18-cifar"`` (the paper's, H.1), ``"resnet8-cifar"``, ``"small-cnn"``, ``"mlp"``, ``"series-cnn"``,
             ``"torchvision/NAME"`` or ``"timm/NAME"``.
         num_classes: C ≥ 2.
         embedding_dim: d, the width of the feature space; 128 by default. For torchvision's and timm's models None

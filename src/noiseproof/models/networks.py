@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["mlp", "resnet18_cifar", "series_cnn", "small_cnn"]
+__all__ = ["mlp", "resnet18_cifar", "resnet8_cifar", "series_cnn", "small_cnn"]
 
 
 def resnet18_cifar(in_channels: int, embedding_dim: int) -> nn.Module:
@@ -17,6 +17,29 @@ def resnet18_cifar(in_channels: int, embedding_dim: int) -> nn.Module:
     network.maxpool = nn.Identity()
     network.fc = nn.Sequential(nn.ReLU(), nn.Linear(512, embedding_dim))
     return network
+
+
+def resnet8_cifar(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Module:
+    """A residual network of three basic blocks, ``width`` to 4 · ``width`` channels, that ends like the paper's."""
+    from torchvision.models.resnet import BasicBlock
+
+    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
+        shortcut = None
+        if stride != 1 or inputs != outputs:
+            shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        made: nn.Module = BasicBlock(inputs, outputs, stride, shortcut)
+        return made
+
+    return nn.Sequential(
+        *_conv2d(in_channels, width),
+        block(width, width, 1),
+        block(width, 2 * width, 2),
+        block(2 * width, 4 * width, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.ReLU(),
+        nn.Linear(4 * width, embedding_dim),
+    )
 
 
 def small_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Module:

@@ -63,7 +63,10 @@ class Table:
         lines = [
             _markdown_row(self.columns),
             _markdown_row([":---", *["---:"] * (len(self.columns) - 1)]),
-            *(_markdown_row([f"**{_escape(str(e))}**" if e.best else _escape(str(e)) for e in row]) for row in self.rows),
+            *(
+                _markdown_row([f"**{_escape(str(e))}**" if e.best else _escape(str(e)) for e in row])
+                for row in self.rows
+            ),
         ]
         return f"{self.title}\n\n" + "\n".join(lines) + f"\n\n{self.caption}\n"
 

@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from noiseproof import seeding
-from noiseproof.data import ArrayDataset, Augmentation
+from noiseproof.data import ArrayDataset, Augmentation, LabelledDataset
 from noiseproof.data.dataset import to_unit_interval
 from noiseproof.methods import Views
 from noiseproof.perturbations import Perturbation
 
-__all__ = ["TrainingBatches"]
+__all__ = ["TrainingBatches", "steps_for"]
 
 
 class TrainingBatches:
-    """Shuffled, augmented, noisy batches of a data set that lives on one device.
+    """Shuffled, augmented, noisy batches of a data set.
+
+    Data in memory is moved to the device once. Data on disk is decoded by worker processes, and nothing else: what is
+    random happens on the device, for a whole batch at once, so that neither the way in nor the number of workers
+    changes a batch.
 
     Args:
-        data: the training set, on the device where the views are made.
-        batch_size: N; the last batch of an epoch is smaller, and left out if it has a single sample, which batch
-            normalisation cannot use.
+        data: the training set.
+        device: where the views are made.
+        batch_size: N, over all processes; the last batch of an epoch is smaller, and left out if it has a single
+            sample, which batch normalisation cannot use.
         seed: of the run.
         augment: applied to the clean view.
         noise: applied to the augmented inputs, giving the noisy view.
         own_view: whether the noisy view draws an augmentation of its own instead of sharing the clean view's.
         wanted: the views to make, of ``"clean"`` and ``"noisy"``.
+        workers: processes that decode data on disk; 0 decodes in this one.
+        rank: which share of every batch is this process's.
+        world_size: among how many processes a batch is shared. Each draws the whole batch and takes its share.
     """
 
     def __init__(
         self,
-        data: ArrayDataset,
+        data: LabelledDataset,
         *,
+        device: torch.device | str = "cpu",
         batch_size: int,
         seed: int,
         augment: Augmentation,
         noise: Perturbation,
         own_view: bool,
         wanted: tuple[str, ...],
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self._data = data
+        self._device = torch.device(device)
+        self._data = data.to(self._device) if isinstance(data, ArrayDataset) else data
         self._batch_size = batch_size
         self._seed = seed
         self._augment = augment
         self._noise = noise
         self._own_view = own_view
         self._wanted = wanted
+        self._workers = workers
+        self._rank = rank
+        self._world_size = world_size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,14 +77,28 @@ class TrainingBatches:
         full, rest = divmod(samples, batch_size)
         return max(1, full + (rest > 1))
 
-    def epoch(self, epoch: int) -> Iterator[Views]:
-        """Yield the batches of an epoch (counted from 0), every sample once, in an order drawn for that epoch."""
-        shuffle = seeding.generator(self._seed, "order", epoch)
-        order = torch.randperm(len(self._data), generator=shuffle).to(self._data.inputs.device)
-        for index in range(self.steps_per_epoch):
-            chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
-            step = epoch * self.steps_per_epoch + index
-            yield self._views(self._data.inputs[chosen], self._data.labels[chosen], step)
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Views]:
+        """Yield the batches of an epoch (counted from 0) from number ``first`` on.
+
+        Every sample comes once an epoch, in an order drawn for that epoch.
+        """
+        order = torch.randperm(len(self._data), generator=seeding.generator(self._seed, "order", epoch))
+        chosen = list(order.split(self._batch_size))[first : self.steps_per_epoch]
+        step = epoch * self.steps_per_epoch + first
+        for offset, (inputs, labels) in enumerate(self._fetch(chosen)):
+            yield self._share(self._views(inputs, labels, step + offset))
+
+    def _fetch(self, chosen: list[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        if isinstance(self._data, ArrayDataset):
+            for indices in chosen:
+                here = indices.to(self._device)
+                yield self._data.inputs[here], self._data.labels[here]
+            return
+        pinned = self._device.type == "cuda"
+        batches = [indices.tolist() for indices in chosen]
+        loader = DataLoader(self._data, batch_sampler=batches, num_workers=self._workers, pin_memory=pinned)
+        for inputs, labels in loader:
+            yield inputs.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
     def _views(self, inputs: Tensor, labels: Tensor, step: int) -> Views:
         augmented = self._augmented(inputs, "augment", step)
@@ -76,11 +107,19 @@ class TrainingBatches:
             return Views(labels, clean)
         if self._own_view and clean is not None:
             augmented = self._augmented(inputs, "augment-noisy", step)
-        noisy = self._noise(augmented, seeding.generator(self._seed, "noise", step, device=inputs.device))
+        noisy = self._noise(augmented, seeding.generator(self._seed, "noise", step, device=self._device))
         return Views(labels, clean, noisy)
 
     def _augmented(self, inputs: Tensor, what: str, step: int) -> Tensor:
-        return to_unit_interval(self._augment(inputs, seeding.generator(self._seed, what, step, device=inputs.device)))
+        return to_unit_interval(self._augment(inputs, seeding.generator(self._seed, what, step, device=self._device)))
+
+    def _share(self, views: Views) -> Views:
+        """This process's part of a batch, as large as every other's."""
+        if self._world_size == 1:
+            return views
+        size = max(1, views.labels.shape[0] // self._world_size)
+        mine = slice(self._rank * size, (self._rank + 1) * size)
+        return Views(*(None if view is None else view[mine] for view in views))  # type: ignore[arg-type]
 
 
 def steps_for(epochs: int, steps_per_epoch: int, max_steps: int | None) -> tuple[int, int]:

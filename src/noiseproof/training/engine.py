@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
-__all__ = ["make_accelerator"]
+__all__ = ["is_main_process", "make_accelerator", "wait_for_everyone"]
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -18,3 +18,13 @@ def make_accelerator(precision: str) -> Accelerator:
     """
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision=_MIXED_PRECISION[precision])
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process that writes; true where there is only one."""
+    return bool(PartialState().is_main_process)
+
+
+def wait_for_everyone() -> None:
+    """Wait until every process is here."""
+    PartialState().wait_for_everyone()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,9 +62,34 @@ class LossMonitor:
         value, step = float(self._bad_values[earliest]), int(self._first_bad[earliest])
         raise NonFiniteLossError(self._names[earliest], value, self._epoch + 1, step + 1)
 
-    def averages(self) -> dict[str, float]:
-        """Return the mean of every part over the steps so far, and the share of correct predictions."""
+    def averages(self, over_processes: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+        """Return the mean of every part over the steps so far, and the share of correct predictions.
+
+        Args:
+            over_processes: averages a tensor over all processes; None for the numbers of this one.
+        """
         if self._sums is None or self._correct is None:
             return {}
-        means = dict(zip(self._names, (self._sums / self._steps).tolist(), strict=True))
-        return {**means, "accuracy": float(self._correct) / self._seen}
+        values = torch.cat([self._sums / self._steps, (self._correct / self._seen).reshape(1)])
+        if over_processes is not None:
+            values = over_processes(values)
+        return dict(zip([*self._names, "accuracy"], values.tolist(), strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, so that an epoch may be finished by another process."""
+        return {
+            "names": self._names,
+            "sums": self._sums,
+            "correct": self._correct,
+            "steps": self._steps,
+            "seen": self._seen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from the sums of :meth:`state_dict`."""
+        if state["sums"] is None:
+            return
+        self._names, self._steps, self._seen = state["names"], state["steps"], state["seen"]
+        self._sums, self._correct = state["sums"].to(device), state["correct"].to(device)
+        self._first_bad = torch.full_like(self._sums, math.inf)
+        self._bad_values = torch.zeros_like(self._sums)

@@ -37,6 +37,8 @@ def build_scheduler(
 
 def learning_rate_factor(step: int, settings: ScheduleSettings, steps_per_epoch: int, total_steps: int) -> float:
     """Return what the learning rate is multiplied by in ``step`` (counted from 0)."""
+    if settings.name == "one-cycle":
+        return _one_cycle(step, settings.warmup or 0.3, total_steps)
     warmup = settings.warmup * total_steps
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -47,3 +49,16 @@ def learning_rate_factor(step: int, settings: ScheduleSettings, steps_per_epoch:
         progress = min(1.0, (step - warmup) / max(1.0, total_steps - warmup))
         return (1 + math.cos(math.pi * progress)) / 2
     return 1.0
+
+
+def _one_cycle(step: int, rise: float, total_steps: int) -> float:
+    """The shape of ``torch.optim.lr_scheduler.OneCycleLR`` with its default divisors, as a multiple of the peak."""
+    low, lowest = 1 / 25, 1 / 25 / 1e4
+    peak = rise * total_steps - 1
+    if step <= peak:
+        return _cosine(low, 1.0, step / peak if peak > 0 else 1.0)
+    return _cosine(1.0, lowest, min(1.0, (step - peak) / max(1.0, total_steps - 1 - peak)))
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

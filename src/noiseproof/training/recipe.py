@@ -23,13 +23,18 @@ class _Settings(BaseModel):
 
 
 class DataSettings(_Settings):
-    """source: NAME or NAME:ARGUMENT; the fractions are held out, by class; augment: as ``crop:padding=4+flip``."""
+    """source: NAME or NAME:ARGUMENT; the fractions are held out, by class; augment: as ``crop:padding=4+flip``;
+    image_size: (height, width) that pictures on disk are resized to; skip_broken: leave out pictures that cannot be
+    read, instead of stopping; download: fetch a published data set that is not there."""
 
     source: str
     test_fraction: float = Field(0.2, gt=0, lt=1)
     validation_fraction: float = Field(0.0, ge=0, lt=1)
     split_seed: int = Field(0, ge=0)
     augment: str = "none"
+    image_size: tuple[int, int] | None = None
+    skip_broken: bool = False
+    download: bool = False
 
 
 class ModelSettings(_Settings):
@@ -59,25 +64,33 @@ class OptimizerSettings(_Settings):
 
 class ScheduleSettings(_Settings):
     """How the learning rate changes: ``multistep`` multiplies it by ``factor`` after each epoch in ``milestones``,
-    ``cosine`` lets it fall to 0; before that it rises linearly during a share ``warmup`` of all steps."""
+    ``cosine`` lets it fall to 0; before that it rises linearly during a share ``warmup`` of all steps. ``one-cycle``
+    rises along a cosine for a share ``warmup`` (0.3 if that is 0), from 1/25 of the rate, and falls to 1/250,000."""
 
-    name: Literal["constant", "multistep", "cosine"] = "constant"
+    name: Literal["constant", "multistep", "cosine", "one-cycle"] = "constant"
     milestones: tuple[int, ...] = ()
     factor: float = Field(0.2, gt=0, le=1)
     warmup: float = Field(0.0, ge=0, lt=1)
 
 
 class TrainSettings(_Settings):
-    """epochs and batch size of the training; ``max_steps`` ends it early; ``keep`` says which weights are kept."""
+    """epochs and batch size (over all processes) of the training; ``max_steps`` ends it early; ``keep`` says which
+    weights are kept; ``ema_decay`` averages weights over time; ``workers`` decode pictures that stay on disk;
+    ``checkpoint_every`` counts epochs."""
 
     epochs: int = Field(200, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=2)
     max_steps: int | None = Field(None, ge=1)
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     clip_grad_norm: float | None = Field(None, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
     keep: Literal["last", "best-validation", "best-test"] = "last"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    workers: int = Field(2, ge=0)
+    checkpoint_every: int = Field(1, ge=1)
+    tensorboard: bool = False
 
 
 class EvaluateSettings(_Settings):
@@ -145,8 +158,13 @@ class Recipe(_Settings):
         return self.model_copy(update={"methods": {name: self.options(name).model_dump() for name in METHODS}})
 
     def settings(self) -> dict[str, Any]:
-        """Return all that a result depends on, as plain values: everything but description and provenance."""
-        return self.model_dump(mode="json", exclude={"description", "provenance"})
+        """Return all that a result depends on, as plain values."""
+        beside: Any = {
+            "description": True,
+            "provenance": True,
+            "train": {"workers", "checkpoint_every", "tensorboard"},
+        }
+        return self.model_dump(mode="json", exclude=beside)
 
 
 def _validated(model: type[M], raw: Mapping[str, Any], prefix: str = "") -> M:

@@ -38,8 +38,8 @@ def recipe_names() -> list[str]:
 def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe, fill in what its preset says, and change what ``overrides`` says.
 
-    A preset named in the recipe gives defaults, which the recipe's own keys win over; a preset asked for in
-    ``overrides`` wins over the recipe, and the other overrides win over both.
+    A preset named in the recipe gives defaults, which the recipe's own keys win over, but not those of a recipe that
+    it ``extends``; a preset asked for in ``overrides`` wins over the recipe, and the other overrides win over all.
 
     Args:
         recipe: the name of a packaged recipe, or the path of a YAML file (with a ``/`` or ending in ``.yaml``).
@@ -49,14 +49,16 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None
         UnknownNameError: no such recipe.
         RecipeError: not YAML, or a missing, unknown or wrong key.
     """
-    raw = recipe.model_dump() if isinstance(recipe, Recipe) else _read(str(recipe))
+    below, raw = ({}, recipe.model_dump()) if isinstance(recipe, Recipe) else _read(str(recipe))
     changes: dict[str, Any] = {}
     for path, value in (overrides or {}).items():
         _put(changes, path, value)
     if "preset" in changes:
-        layers = [raw, _preset(changes["preset"]), changes]
+        layers = [below, raw, _preset(changes["preset"]), changes]
+    elif "preset" in raw:
+        layers = [below, _preset(raw["preset"]), raw, changes]
     else:
-        layers = [_preset(raw.get("preset", "paper")), raw, changes]
+        layers = [_preset(below.get("preset", "paper")), below, raw, changes]
     return Recipe.from_mapping(functools.reduce(_over, layers))
 
 
@@ -86,7 +88,24 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-def _read(name: str) -> dict[str, Any]:
+def _read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a recipe extends, merged to the ground, and its own keys."""
+    own = _read_file(name)
+    below: dict[str, Any] = {}
+    base, seen = own.pop("extends", None), {name}
+    ancestors = []
+    while base is not None:
+        if base in seen:
+            raise RecipeError(f"the recipe {name} extends itself, by way of {base!r}")
+        seen.add(base)
+        ancestors.append(_read_file(str(base)))
+        base = ancestors[-1].pop("extends", None)
+    for ancestor in reversed(ancestors):
+        below = _over(below, ancestor)
+    return below, own
+
+
+def _read_file(name: str) -> dict[str, Any]:
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():

@@ -2,6 +2,7 @@
 
 ``recipe.yaml``        all that is needed to run it again, with versions and the data's fingerprint
 ``metrics.jsonl``      one line per epoch
+``last.ckpt``          while it trains: all that resuming needs, with the one before as ``previous.ckpt``
 ``model.safetensors``  the weights, with a description of the model; written last, so that it marks a finished run
 ``evaluation/``        robustness reports
 """
@@ -20,19 +21,23 @@ import torch
 
 from noiseproof import seeding
 from noiseproof.data import Splits, load_splits
-from noiseproof.errors import RunFolderError
+from noiseproof.data.sources import SourceOptions
+from noiseproof.errors import DataError, RunFolderError
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.models.files import ModelDescription, load_model, save_model
 from noiseproof.progress import ProgressReporter, Silent
-from noiseproof.training.batches import TrainingBatches, steps_for
+from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from noiseproof.training.engine import is_main_process, wait_for_everyone
+from noiseproof.training.log import MetricsLog
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
-from noiseproof.training.trainer import EpochMetrics, fit
+from noiseproof.training.signals import stop_between_steps
+from noiseproof.training.trainer import EpochMetrics, Trainer
 
-__all__ = ["Run", "load_data", "train", "with_provenance"]
+__all__ = ["Run", "load_data", "require_same_recipe", "train", "with_provenance"]
 
 _VERSIONED = ("noiseproof", "torch", "torchvision", "accelerate", "numpy", "scikit-learn")
 
@@ -109,10 +114,14 @@ def train(
     out: str | Path | None = None,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     data: Splits | None = None,
     progress: ProgressReporter | None = None,
 ) -> Run:
     """Train one method by a recipe and leave a run folder.
+
+    SIGTERM and Ctrl-C let the step under way finish and write a checkpoint first. With ``resume`` the training goes
+    on from the last checkpoint, however it ended, and gives the weights that it would have given uninterrupted.
 
     Args:
         recipe: the name of a packaged recipe, the path of a YAML file, or a recipe.
@@ -121,6 +130,7 @@ def train(
         overrides: changes of the recipe by dotted path, such as ``{"train.epochs": 50}``.
         out: the run folder; None for ``runs/RECIPE/METHOD/seed-SEED`` in the working directory.
         overwrite: whether to replace a run that is there.
+        resume: whether to go on with the run that is there; starts it where there is none.
         data: the recipe's data, if it is loaded already.
         progress: where to report; None for nowhere.
 
@@ -129,37 +139,44 @@ def train(
 
     Raises:
         RecipeError, UnknownNameError: see :func:`noiseproof.training.load_recipe`.
-        RunFolderError: ``out`` holds a run already, or other files.
+        RunFolderError: ``out`` holds a run already, one of another recipe (with ``resume``), or other files.
         NonFiniteLossError: the training diverged.
     """
     base = load_recipe(recipe, overrides)
     settled = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
     folder = Path(out) if out is not None else Path("runs", settled.name, settled.method, f"seed-{settled.seed}")
-    _claim(folder, overwrite)
+    first = is_main_process()
+    if first:
+        _claim(folder, settled, overwrite=overwrite, resume=resume)
+    wait_for_everyone()
+    if resume and (folder / "model.safetensors").is_file():
+        return Run(folder)
     splits = data if data is not None else load_data(settled)
+    _check_classes(splits)
     description = _describe(settled, splits)
     with seeding.seeded(settled.seed, "initial weights"):
-        trained = METHODS[settled.method](description.build(), settled.options(settled.method))
+        built = METHODS[settled.method](description.build(), settled.options(settled.method))
+    trainer = Trainer(built, splits, settled)
+    state = load_checkpoint(folder) if resume else None
+    if state is not None:
+        trainer.load_state_dict(state)
+    if first:
+        write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits)))
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits)))
-    steps, _ = steps_for(
-        settled.train.epochs,
-        TrainingBatches.count(len(splits.train), settled.train.batch_size),
-        settled.train.max_steps,
-    )
     title = f"train {settled.method}, seed {settled.seed}"
-    with (
-        (folder / "metrics.jsonl").open("w", encoding="utf-8") as log,
-        (progress or Silent()).task(title, steps) as task,
-    ):
-
-        def record(metrics: EpochMetrics) -> None:
-            log.write(json.dumps(metrics) + "\n")
-            log.flush()
-
-        fit(trained, splits, settled, task=task, on_epoch=record)
-    save_model(folder / "model.safetensors", trained.model, description)
+    log = MetricsLog(folder, keep_epochs=trainer.finished_epochs, tensorboard=settled.train.tensorboard, write=first)
+    with log, (progress or Silent()).task(title, trainer.total_steps) as task, stop_between_steps() as stop:
+        task.advance(trainer.step)
+        trainer.run(
+            task=task,
+            on_epoch=log.add,
+            checkpoint=lambda checkpointed: save_checkpoint(folder, checkpointed) if first else None,
+            stop=stop,
+        )
+    if first:
+        save_model(folder / "model.safetensors", built.model, description)
+        remove_checkpoints(folder)
+    wait_for_everyone()
     return Run(folder)
 
 
@@ -170,22 +187,59 @@ def load_data(recipe: Recipe) -> Splits:
         test_fraction=recipe.data.test_fraction,
         validation_fraction=recipe.data.validation_fraction,
         split_seed=recipe.data.split_seed,
+        options=SourceOptions(recipe.data.image_size, recipe.data.skip_broken, recipe.data.download),
     )
 
 
-def _claim(folder: Path, overwrite: bool) -> None:
-    """Raise where ``folder`` is taken; with ``overwrite``, clear it if what it holds is a run."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if not folder.exists():
+def _claim(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool) -> None:
+    """Make ``folder``, or raise where it is taken; with ``overwrite``, clear it if what it holds is a run."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"the output folder {folder} is a file; choose another with --out")
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
         return
     if not (folder / "recipe.yaml").is_file():
         raise RunFolderError(f"the output folder {folder} holds files that are no run; choose another with --out")
-    if not overwrite:
+    if overwrite:
+        shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    elif not resume:
         raise RunFolderError(
-            f"the output folder {folder} already holds a run; choose another with --out, or pass --overwrite"
+            f"the output folder {folder} already holds a run; choose another with --out, or pass --resume to go on "
+            "with it or --overwrite to replace it"
         )
-    shutil.rmtree(folder)
+    else:
+        require_same_recipe(folder, recipe)
+
+
+def require_same_recipe(folder: Path, recipe: Recipe) -> None:
+    """Raise where the run in ``folder`` was made by another recipe, naming the differences."""
+    there = load_recipe(folder / "recipe.yaml")
+    differences = _differences(there.for_run(there.method, there.seed).settings(), recipe.settings())
+    if differences:
+        raise RunFolderError(
+            f"{folder} holds a run of another recipe ({'; '.join(differences)}); choose another folder with --out, or "
+            "pass --overwrite"
+        )
+
+
+def _differences(there: Any, wanted: Any, path: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        keys = [*there, *(key for key in wanted if key not in there)]
+        return [
+            line
+            for key in keys
+            for line in _differences(there.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if there == wanted else [f"{path} is {there!r} there, {wanted!r} here"]
+
+
+def _check_classes(splits: Splits) -> None:
+    """Raise where a class has no training sample: it could never be learnt."""
+    absent = set(range(splits.train.num_classes)) - set(splits.train.labels.unique().tolist())
+    if absent:
+        names = ", ".join(splits.train.class_names[c] for c in sorted(absent))
+        raise DataError(f"no training sample has the class {names}")
 
 
 def _describe(recipe: Recipe, splits: Splits) -> ModelDescription:

@@ -1,21 +1,21 @@
-"""The training loop."""
+"""The training loop. All it does depends on the recipe and on the step alone, so it can stop and go on anywhere."""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from noiseproof import seeding
-from noiseproof.data import ArrayDataset, Splits, augmentation
+from noiseproof.data import LabelledDataset, Splits, augmentation
 from noiseproof.evaluation import evaluate
 from noiseproof.methods import Method
+from noiseproof.models import FeatureClassifier
 from noiseproof.perturbations import perturbation
 from noiseproof.progress import Task
 from noiseproof.training.batches import TrainingBatches, steps_for
@@ -23,119 +23,238 @@ from noiseproof.training.engine import make_accelerator
 from noiseproof.training.monitor import LossMonitor
 from noiseproof.training.optimization import build_optimizer, build_scheduler
 from noiseproof.training.recipe import Recipe
+from noiseproof.training.signals import StopRequest
 
-__all__ = ["EpochMetrics", "fit"]
+__all__ = ["EpochMetrics", "Trainer"]
 
-# On a CPU every step is checked for a loss that is not finite; elsewhere that would stall the device.
-_STEPS_BETWEEN_CHECKS = 50
+# How often the loss is looked at, which stalls an accelerator; on a CPU it is checked for NaN at every step.
+_STEPS_BETWEEN_LOOKS = 50
 
 EpochMetrics = dict[str, Any]
 
 
-@dataclass
-class _Best:
-    """The weights with the highest accuracy so far on the data that chooses; later epochs win ties."""
-
-    accuracy: float = -1.0
-    epoch: int = 0
-    weights: dict[str, Tensor] | None = None
-
-    def offer(self, accuracy: float, epoch: int, model: torch.nn.Module) -> None:
-        if accuracy >= self.accuracy:
-            self.accuracy, self.epoch = accuracy, epoch
-            self.weights = copy.deepcopy(model.state_dict())
-
-
-def fit(
-    method: Method, splits: Splits, recipe: Recipe, *, task: Task, on_epoch: Callable[[EpochMetrics], None]
-) -> None:
-    """Train ``method.model`` in place.
+class Trainer:
+    """Trains ``method.model`` in place.
 
     Args:
         method: the training method, holding the model.
         splits: the data.
         recipe: noise, augmentation, training settings and seed.
-        task: told of every step.
-        on_epoch: given the metrics of every epoch: losses, accuracies in [0, 1], learning rate, seconds.
-
-    Raises:
-        NonFiniteLossError: a part of the loss became NaN or infinite; names it, the epoch and the step.
     """
-    settings = recipe.train
-    accelerator = make_accelerator(settings.precision)
-    batches = _batches(method, splits, recipe, accelerator)
-    total_steps, epochs = steps_for(settings.epochs, batches.steps_per_epoch, settings.max_steps)
-    optimizer = build_optimizer(method.parameters(), settings.optimizer)
-    scheduler = build_scheduler(optimizer, settings.schedule, batches.steps_per_epoch, total_steps)
-    trained, optimizer = accelerator.prepare(method, optimizer)
-    chooser = {"last": None, "best-validation": splits.validation, "best-test": splits.test}[settings.keep]
-    best = _Best()
-    check_every = 1 if accelerator.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
 
-    step = 0
-    with torch.random.fork_rng():
-        for epoch in range(epochs):
-            started = time.perf_counter()
-            monitor = LossMonitor(epoch)
-            trained.train()
-            for views in batches.epoch(epoch):
-                seeding.reseed_global(recipe.seed, "step", step, device=accelerator.device)
-                result = trained(views)
-                optimizer.zero_grad()
-                accelerator.backward(result.loss)
-                if settings.clip_grad_norm is not None:
-                    accelerator.clip_grad_norm_(trained.parameters(), settings.clip_grad_norm)
-                monitor.add(result)
-                if step % check_every == 0:
-                    monitor.check()
-                optimizer.step()
-                scheduler.step()
-                step += 1
-                task.advance()
-                if step == total_steps:
-                    break
-            monitor.check()
-            metrics = _metrics(method, splits, monitor, epoch, step, float(scheduler.get_last_lr()[0]))
-            if chooser is not None:
-                best.offer(_chosen_on(method, chooser, splits, metrics), epoch, method.model)
-            metrics["seconds"] = round(time.perf_counter() - started, 3)
-            on_epoch(metrics)
-            task.advance(0, _note(metrics, epochs))
-    if best.weights is not None:
-        method.model.load_state_dict(best.weights)
+    def __init__(self, method: Method, splits: Splits, recipe: Recipe) -> None:
+        settings = recipe.train
+        self.method = method
+        self.splits = splits
+        self.recipe = recipe
+        self.accelerator = make_accelerator(settings.precision)
+        method.label_smoothing = settings.label_smoothing
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        self.batches = TrainingBatches(
+            splits.train,
+            device=self.accelerator.device,
+            batch_size=settings.batch_size,
+            seed=recipe.seed,
+            augment=augmentation(recipe.data.augment),
+            noise=perturbation(recipe.noise.train),
+            own_view=recipe.noise.view == "own",
+            wanted=method.views,
+            workers=settings.workers,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        self.total_steps, self.epochs = steps_for(settings.epochs, self.batches.steps_per_epoch, settings.max_steps)
+        optimizer = build_optimizer(method.parameters(), settings.optimizer)
+        self.scheduler = build_scheduler(optimizer, settings.schedule, self.batches.steps_per_epoch, self.total_steps)
+        self.trained, self.optimizer = self.accelerator.prepare(method, optimizer)
+        self.average = _Average(method.model, settings.ema_decay)
+        self.best = _Best()
+        self.step = 0
+        self.monitor = LossMonitor(0)
+
+    @property
+    def finished_epochs(self) -> int:
+        """How many epochs are done."""
+        return self.step // self.batches.steps_per_epoch
+
+    def run(
+        self,
+        *,
+        task: Task,
+        on_epoch: Callable[[EpochMetrics], None],
+        checkpoint: Callable[[dict[str, Any]], None],
+        stop: StopRequest,
+    ) -> None:
+        """Train from the current step to the end, then put the weights that are kept into the model.
+
+        Args:
+            task: told of every step.
+            on_epoch: given the metrics of every epoch: losses, accuracies in [0, 1], learning rate, seconds.
+            checkpoint: given the state after every ``train.checkpoint_every`` epochs, and when asked to stop.
+            stop: looked at between steps.
+
+        Raises:
+            NonFiniteLossError: a part of the loss became NaN or infinite; names it, the epoch and the step.
+            KeyboardInterrupt, SystemExit: asked to stop, after the checkpoint.
+        """
+        with torch.random.fork_rng():
+            while self.step < self.total_steps:
+                self._epoch(task, on_epoch, checkpoint, stop)
+        kept = self.best.weights or self.average.weights()
+        if kept is not None:
+            self.method.model.load_state_dict(kept)
+
+    def _epoch(
+        self,
+        task: Task,
+        on_epoch: Callable[[EpochMetrics], None],
+        checkpoint: Callable[[dict[str, Any]], None],
+        stop: StopRequest,
+    ) -> None:
+        epoch, first = divmod(self.step, self.batches.steps_per_epoch)
+        if first == 0:
+            self.monitor = LossMonitor(epoch)
+        started, begun = time.perf_counter(), self.step
+        self.trained.train()
+        for views in self.batches.epoch(epoch, first):
+            self._step(views)
+            task.advance(1, self._note(started, begun) if self.step % _STEPS_BETWEEN_LOOKS == 0 else "")
+            if self.step == self.total_steps:
+                break
+            if stop and self.step % self.batches.steps_per_epoch:
+                checkpoint(self.state_dict())
+                stop.stop()
+        self.monitor.check()
+        metrics = self._metrics(epoch)
+        seconds = time.perf_counter() - started
+        metrics["seconds"] = round(seconds, 3)
+        metrics["samples_per_second"] = round((self.step - begun) * self.recipe.train.batch_size / seconds, 1)
+        on_epoch(metrics)
+        task.advance(0, self._note(started, begun))
+        if self.step == self.total_steps:
+            return
+        if stop or (epoch + 1) % self.recipe.train.checkpoint_every == 0:
+            checkpoint(self.state_dict())
+        if stop:
+            stop.stop()
+
+    def _step(self, views: Any) -> None:
+        settings = self.recipe.train
+        seeding.reseed_global(
+            self.recipe.seed, "step", self.step, self.accelerator.process_index, device=self.accelerator.device
+        )
+        result = self.trained(views)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(result.loss)
+        if settings.clip_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.trained.parameters(), settings.clip_grad_norm)
+        self.monitor.add(result)
+        if self.accelerator.device.type == "cpu" or self.step % _STEPS_BETWEEN_LOOKS == 0:
+            self.monitor.check()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.average.update()
+        self.step += 1
+
+    def _metrics(self, epoch: int) -> EpochMetrics:
+        rate = float(self.scheduler.get_last_lr()[0])
+        averages = self.monitor.averages(self._mean_over_processes)
+        metrics: EpochMetrics = {"epoch": epoch + 1, "step": self.step, "lr": rate, **averages}
+        if self.splits.validation is not None:
+            metrics["validation_accuracy"] = self._accuracy(self.splits.validation)
+        if self.recipe.train.keep == "best-test":
+            metrics["test_accuracy"] = self._accuracy(self.splits.test)
+        chosen_on = {"last": None, "best-validation": "validation_accuracy", "best-test": "test_accuracy"}
+        if key := chosen_on[self.recipe.train.keep]:
+            self.best.offer(metrics[key], epoch, self._evaluated())
+        return metrics
+
+    def _note(self, started: float, begun: int) -> str:
+        """Epoch, loss with its parts, accuracy and speed, for the progress bar."""
+        epoch = min(self.step // self.batches.steps_per_epoch + 1, self.epochs)
+        averages = self.monitor.averages()
+        accuracy, loss = averages.pop("accuracy"), averages.pop("loss")
+        parts = " ".join(f"{name} {value:.2f}" for name, value in averages.items())
+        speed = (self.step - begun) * self.recipe.train.batch_size / max(time.perf_counter() - started, 1e-9)
+        return (
+            f"epoch {epoch}/{self.epochs}, loss {loss:.3f} ({parts}), accuracy {100 * accuracy:.1f}%, {speed:,.0f}/s"
+        )
+
+    def _mean_over_processes(self, values: Tensor) -> Tensor:
+        mean: Tensor = self.accelerator.reduce(values, "mean")
+        return mean
+
+    def _evaluated(self) -> nn.Module:
+        """The model as it would be kept now: with averaged weights, if weights are averaged."""
+        return self.average.model or self.method.model
+
+    def _accuracy(self, data: LabelledDataset) -> float:
+        return evaluate(self._evaluated(), data)["clean"].mean
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that going on from here depends on."""
+        scaler = self.accelerator.scaler
+        return {
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "average": self.average.state_dict(),
+            "best": vars(self.best),
+            "monitor": self.monitor.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where :meth:`state_dict` was taken."""
+        self.step = state["step"]
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.average.load_state_dict(state["average"])
+        self.best = _Best(**state["best"])
+        self.monitor = LossMonitor(self.finished_epochs)
+        self.monitor.load_state_dict(state["monitor"], self.accelerator.device)
 
 
-def _batches(method: Method, splits: Splits, recipe: Recipe, accelerator: Accelerator) -> TrainingBatches:
-    return TrainingBatches(
-        splits.train.to(accelerator.device),
-        batch_size=recipe.train.batch_size,
-        seed=recipe.seed,
-        augment=augmentation(recipe.data.augment),
-        noise=perturbation(recipe.noise.train),
-        own_view=recipe.noise.view == "own",
-        wanted=method.views,
-    )
+class _Best:
+    """The weights with the highest accuracy so far on the data that chooses; later epochs win ties."""
+
+    def __init__(self, accuracy: float = -1.0, epoch: int = 0, weights: dict[str, Tensor] | None = None) -> None:
+        self.accuracy, self.epoch, self.weights = accuracy, epoch, weights
+
+    def offer(self, accuracy: float, epoch: int, model: nn.Module) -> None:
+        if accuracy >= self.accuracy:
+            self.accuracy, self.epoch = accuracy, epoch
+            self.weights = copy.deepcopy(model.state_dict())
 
 
-def _metrics(
-    method: Method, splits: Splits, monitor: LossMonitor, epoch: int, step: int, learning_rate: float
-) -> EpochMetrics:
-    metrics: EpochMetrics = {"epoch": epoch + 1, "step": step, "lr": learning_rate, **monitor.averages()}
-    if splits.validation is not None:
-        metrics["validation_accuracy"] = _accuracy(method, splits.validation)
-    return metrics
+class _Average:
+    """An exponential moving average of a model's weights and buffers; nothing where ``decay`` is None."""
 
+    def __init__(self, model: FeatureClassifier, decay: float | None) -> None:
+        self._source = model
+        self._averaged = (
+            None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        )
 
-def _chosen_on(method: Method, chooser: ArrayDataset, splits: Splits, metrics: EpochMetrics) -> float:
-    if chooser is splits.validation:
-        return float(metrics["validation_accuracy"])
-    metrics["test_accuracy"] = _accuracy(method, chooser)
-    return float(metrics["test_accuracy"])
+    @property
+    def model(self) -> nn.Module | None:
+        return None if self._averaged is None else self._averaged.module
 
+    def update(self) -> None:
+        if self._averaged is not None:
+            self._averaged.update_parameters(self._source)
 
-def _accuracy(method: Method, data: ArrayDataset) -> float:
-    return evaluate(method.model, data)["clean"].mean
+    def weights(self) -> dict[str, Tensor] | None:
+        return None if self.model is None else self.model.state_dict()
 
+    def state_dict(self) -> dict[str, Any] | None:
+        return None if self._averaged is None else self._averaged.state_dict()
 
-def _note(metrics: EpochMetrics, epochs: int) -> str:
-    return f"epoch {metrics['epoch']}/{epochs}, loss {metrics['loss']:.3f}, accuracy {100 * metrics['accuracy']:.1f}%"
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        if self._averaged is not None and state is not None:
+            self._averaged.load_state_dict(state)

@@ -6,14 +6,19 @@ A source's text is ``NAME`` or ``NAME:ARGUMENT``, as in ``digits`` or ``folder:p
 from __future__ import annotations
 
 from noiseproof.data.dataset import Splits, stratified_split
-from noiseproof.data.sources.base import SOURCES, SourceData
+from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions
 from noiseproof.errors import InvalidArgumentError
 
-__all__ = ["SOURCES", "SourceData", "load_splits"]
+__all__ = ["SOURCES", "SourceData", "SourceOptions", "load_splits"]
 
 
 def load_splits(
-    source: str, *, test_fraction: float = 0.2, validation_fraction: float = 0.0, split_seed: int = 0
+    source: str,
+    *,
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
+    split_seed: int = 0,
+    options: SourceOptions | None = None,
 ) -> Splits:
     """Load a data set and split it, stratified by class.
 
@@ -23,13 +28,14 @@ def load_splits(
         validation_fraction: share of what is left held out for choosing weights; 0 for none.
         split_seed: what the split depends on. It is not the seed of a training run, so that runs with different
             seeds are tested on the same samples.
+        options: how to read it; None for the defaults.
 
     Raises:
         UnknownNameError: no such source.
         DataError: the data cannot be read or has fewer than two classes.
     """
     name, _, argument = source.partition(":")
-    loaded = SOURCES[name](argument)
+    loaded = SOURCES[name](argument, options or SourceOptions())
     train, validation, test = loaded.train, loaded.validation, loaded.test
     if train.num_classes < 2:
         raise InvalidArgumentError(f"the data of {source!r} has {train.num_classes} class; at least 2 are needed")

@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
-from noiseproof.data.dataset import ArrayDataset
-from noiseproof.errors import InvalidArgumentError
+from noiseproof.data.dataset import LabelledDataset
+from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.registry import Registry
 
-__all__ = ["SOURCES", "SourceData", "refuse_argument"]
+__all__ = ["SOURCES", "SourceData", "SourceOptions", "data_folder", "existing_folder", "refuse_argument"]
 
 
 @dataclass(frozen=True)
 class SourceData:
     """Training data, and the parts that the source itself sets apart."""
 
-    train: ArrayDataset
-    test: ArrayDataset | None = None
-    validation: ArrayDataset | None = None
+    train: LabelledDataset
+    test: LabelledDataset | None = None
+    validation: LabelledDataset | None = None
 
 
-SOURCES: Registry[Callable[[str], SourceData]] = Registry("data source", package="noiseproof.data.sources")
+class SourceOptions(NamedTuple):
+    """What a recipe says about reading data; a source takes note of what concerns it.
+
+    Attributes:
+        image_size: (height, width) that pictures are resized to; None for that of the first.
+        skip_broken: whether pictures that cannot be read are left out with a warning, instead of being an error.
+        download: whether a source may fetch what is not there.
+    """
+
+    image_size: tuple[int, int] | None = None
+    skip_broken: bool = False
+    download: bool = False
+
+
+SOURCES: Registry[Callable[[str, SourceOptions], SourceData]] = Registry(
+    "data source", package="noiseproof.data.sources"
+)
 
 
 def refuse_argument(name: str, argument: str) -> None:
     """Raise where a source that takes no argument was given one."""
     if argument:
         raise InvalidArgumentError(f"the data source {name!r} takes no argument, got {argument!r}")
+
+
+def existing_folder(name: str, argument: str) -> Path:
+    """Return the folder that a source was given as its argument.
+
+    Raises:
+        DataError: none was given, or it does not exist.
+    """
+    if not argument:
+        raise DataError(f"the data source {name!r} needs a folder, as in {name}:PATH")
+    folder = Path(argument).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"the folder {argument} of the data source {name!r} does not exist")
+    return folder
+
+
+def data_folder(name: str, argument: str) -> Path:
+    """Return the folder of a published data set: the argument, else $NOISEPROOF_DATA/NAME, else data/NAME."""
+    return Path(argument).expanduser() if argument else Path(os.environ.get("NOISEPROOF_DATA", "data"), name)

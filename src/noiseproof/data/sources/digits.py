@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from noiseproof.data.dataset import ArrayDataset
-from noiseproof.data.sources.base import SOURCES, SourceData, refuse_argument
+from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, refuse_argument
 
 __all__ = ["digits"]
 
 
 @SOURCES.register("digits")
-def digits(argument: str) -> SourceData:
+def digits(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
     """Return the digits as (1797, 1, 8, 8) images in [0, 1] (the original counts 0…16 divided by 16)."""
     from sklearn.datasets import load_digits
 

@@ -1,0 +1,100 @@
+"""Checkpoints: everything that resuming needs, written whole, verified when read, with the one before kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noiseproof.errors import RunFolderError
+from noiseproof.files import write_atomically
+
+__all__ = ["load_checkpoint", "remove_checkpoints", "save_checkpoint"]
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` as ``last.ckpt``; the one that was there becomes ``previous.ckpt``.
+
+    Args:
+        folder: the run folder.
+        state: nested dicts, lists, tensors and plain values.
+    """
+    sealed = {"state": state, "sha256": _digest(state)}
+
+    def write(path: Path) -> None:
+        torch.save(sealed, path)
+        if (folder / LAST).exists():
+            # Two names for one file: at no moment is there no whole checkpoint under the name of the last one.
+            spare = folder / f".{PREVIOUS}.{os.getpid()}.tmp"
+            spare.unlink(missing_ok=True)
+            os.link(folder / LAST, spare)
+            spare.replace(folder / PREVIOUS)
+
+    write_atomically(folder / LAST, write)
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the newest whole checkpoint in ``folder``; None where there is none at all.
+
+    A damaged one is warned about, and the one before is used.
+
+    Raises:
+        RunFolderError: there are checkpoints, but all are damaged.
+    """
+    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    for path in found:
+        state = _verified(path)
+        if state is not None:
+            return state
+        warnings.warn(f"the checkpoint {path} is damaged and is not used", stacklevel=2)
+    if found:
+        raise RunFolderError(f"every checkpoint in {folder} is damaged; pass --overwrite to start again")
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what is only needed to resume."""
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _verified(path: Path) -> dict[str, Any] | None:
+    try:
+        sealed = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = sealed["state"]
+        return state if sealed["sha256"] == _digest(state) else None
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        return None
+
+
+def _digest(value: Any) -> str:
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Hash nested values in order, with their types, so that no two states look alike."""
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"tensor {array.dtype} {tuple(array.shape)} ".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, dict):
+        digest.update(f"dict {len(value)} ".encode())
+        for key, inner in value.items():
+            digest.update(repr(key).encode())
+            _feed(digest, inner)
+    elif isinstance(value, list | tuple):
+        digest.update(f"list {len(value)} ".encode())
+        for inner in value:
+            _feed(digest, inner)
+    else:
+        digest.update(repr(value).encode())

@@ -1,0 +1,207 @@
+"""The commands, doing what they are for."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import noiseproof as npf
+from noiseproof import experiments
+from noiseproof.evaluation import RobustnessReport
+from noiseproof.training import load_recipe
+from tests.cli.problems import CommandLine, contents
+
+
+def test_recipes_lists_the_packaged_ones(noiseproof: CommandLine) -> None:
+    assert re.search(r"^digits  scikit-learn's handwritten digits", noiseproof.done("recipes"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["digits", "tiny.yaml"])
+def test_a_recipe_is_shown_as_yaml_that_is_the_same_recipe(noiseproof: CommandLine, tiny: Path, name: str) -> None:
+    shown = noiseproof.done("recipes", name)
+    Path("shown.yaml").write_text(shown, encoding="utf-8")
+    assert load_recipe("shown.yaml") == load_recipe(name).with_all_options()
+    assert set(yaml.safe_load(shown)["methods"]) == {"normal", "noisy", "mixed", "stability", "discriminative"}
+
+
+@pytest.mark.parametrize("text", ["[bold]x", "[/bold]", ":smiley:", "a" * 300, "σ\\[x]"])
+def test_a_recipe_is_shown_to_the_letter(noiseproof: CommandLine, tiny: Path, text: str) -> None:
+    tiny.write_text(tiny.read_text().replace("Two steps on the digits.", json.dumps(text)), encoding="utf-8")
+    assert yaml.safe_load(noiseproof.done("recipes", tiny))["description"] == text
+
+
+def test_train_leaves_a_run_folder(noiseproof: CommandLine) -> None:
+    small = ["--set", "train.epochs=1", "--set", "train.max_steps=2", "--set", "model.options.width=2"]
+    outcome = noiseproof("train", "digits", "--method", "noisy", "--seed", "3", *small, "--out", "a/run")
+    assert outcome.code == 0
+    assert sorted(contents(Path("a/run"))) == ["metrics.jsonl", "model.safetensors", "recipe.yaml"]
+    assert "a/run" in outcome.out
+    assert "2 steps" in outcome.out
+    assert len(outcome.err.splitlines()) == 1
+    recipe = load_recipe("a/run/recipe.yaml")
+    assert (recipe.method, recipe.seed, recipe.train.max_steps) == ("noisy", 3, 2)
+    (metrics,) = [json.loads(line) for line in Path("a/run/metrics.jsonl").read_text().splitlines()]
+    assert metrics["step"] == 2
+
+
+def test_runs_go_below_the_working_directory_by_default(noiseproof: CommandLine, tiny: Path) -> None:
+    noiseproof.done("train", tiny, "-m", "mixed", "--seed", "1")
+    assert Path("runs/tiny/mixed/seed-1/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["x[b]y", "x[", "[a]", "x[/b]", ":x:"])
+def test_folders_may_have_any_name(noiseproof: CommandLine, tiny: Path, name: str) -> None:
+    assert name in noiseproof.done("train", tiny, "-m", "normal", "--out", name)
+    assert (Path(name) / "model.safetensors").is_file()
+
+
+def test_overwrite_replaces_a_run(noiseproof: CommandLine, tiny: Path, run: Path) -> None:
+    before = contents(run)
+    (run / "evaluation").mkdir()
+    noiseproof.done("train", tiny, "-m", "normal", "--seed", "5", "--out", run, "--overwrite")
+    assert contents(run)["model.safetensors"] != before["model.safetensors"]
+    assert not (run / "evaluation").exists()
+
+
+def test_a_run_can_be_made_again_from_its_recipe(noiseproof: CommandLine, run: Path) -> None:
+    noiseproof.done("train", run / "recipe.yaml", "--out", "again")
+    assert contents(Path("again"))["model.safetensors"] == contents(run)["model.safetensors"]
+
+
+def test_evaluate_prints_a_table_and_keeps_the_report(noiseproof: CommandLine, run: Path) -> None:
+    shown = noiseproof.done("evaluate", run)
+    report = RobustnessReport.load(run / "evaluation")
+    assert list(report) == ["clean", "gaussian:0.2"]
+    assert report["gaussian:0.2"].correct.shape == (2, 360)
+    for key, result in report.items():
+        row = next(line.split() for line in shown.splitlines() if line.split()[:1] == [key])
+        assert row[1] == f"{100 * result.mean:.1f}"
+        assert row[-1] == str(len(result.correct))
+
+
+def test_evaluate_takes_perturbations_draws_and_seed(noiseproof: CommandLine, run: Path) -> None:
+    noiseproof.done("evaluate", run, "--perturb", "uniform:0.3", "-p", "gaussian:8/255", "--draws", "3", "--seed", "7")
+    report = RobustnessReport.load(run / "evaluation")
+    assert [(key, len(result.correct)) for key, result in report.items()] == [
+        ("uniform:0.3", 3),
+        ("gaussian:8/255", 3),
+    ]
+    assert report.seed == 7
+    finished = npf.Run(run)
+    assert report == npf.evaluate(finished.model(), finished.data().test, list(report), draws=3, seed=7)
+
+
+def test_evaluating_again_does_not_measure_again(
+    noiseproof: CommandLine, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = noiseproof.done("evaluate", run)
+    monkeypatch.setattr(experiments, "evaluate", lambda *_, **__: pytest.fail("measured again"))
+    assert noiseproof.done("evaluate", run) == first
+
+
+COMPARE = ("--methods", "normal,discriminative", "--seeds", "0,1", "--out", "out")
+TABLES = ("report.html", "table.csv", "table.json", "table.md")
+
+
+def test_compare_writes_tables_and_a_report(noiseproof: CommandLine, tiny: Path) -> None:
+    outcome = noiseproof("compare", tiny, *COMPARE)
+    assert outcome.code == 0
+    folder = Path("out")
+    assert sorted(path.name for path in folder.iterdir()) == ["discriminative", "normal", *TABLES]
+    for name in ("normal/seed-0", "normal/seed-1", "discriminative/seed-0", "discriminative/seed-1"):
+        run = npf.Run(folder / name)
+        assert run.report() is not None
+        assert f"{run.recipe.method}/seed-{run.recipe.seed}" == name
+    assert "Normal training" in outcome.out
+    assert "Discriminative (paper)" in outcome.out
+    assert "out/report.html" in outcome.out
+    records = json.loads((folder / "table.json").read_text())["accuracies"]
+    for record in records:
+        reports = [npf.Run(folder / record["method"] / f"seed-{seed}").report() for seed in (0, 1)]
+        means = [report[record["perturbation"]].mean for report in reports]
+        assert record["mean"] == pytest.approx(sum(means) / 2)
+        assert f"{100 * record['mean']:.1f}" in outcome.out
+    assert len(list(csv.DictReader((folder / "table.csv").read_text().splitlines()))) == len(records) == 4
+
+
+def test_comparing_again_trains_nothing_and_changes_nothing(
+    noiseproof: CommandLine, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = noiseproof.done("compare", tiny, *COMPARE)
+    before = contents(Path("out"))
+    monkeypatch.setattr(experiments, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(experiments, "evaluate", lambda *_, **__: pytest.fail("measured again"))
+    assert noiseproof.done("compare", tiny, *COMPARE) == first
+    assert contents(Path("out")) == before
+
+
+def test_a_comparison_made_elsewhere_is_the_same(noiseproof: CommandLine, tiny: Path) -> None:
+    for folder in ("one", "other"):
+        noiseproof.done("compare", tiny, "--methods", "normal,stability", "--seeds", "0,1", "--out", folder)
+    for name in TABLES:
+        assert Path("one", name).read_bytes() == Path("other", name).read_bytes()
+
+
+def test_a_comparison_can_be_extended(noiseproof: CommandLine, tiny: Path) -> None:
+    noiseproof.done("compare", tiny, "--methods", "normal", "--seeds", "0", "--out", "out")
+    before = Path("out/normal/seed-0/model.safetensors").stat().st_mtime_ns
+    noiseproof.done("compare", tiny, "--methods", "normal,noisy", "--seeds", "0,1", "--out", "out")
+    assert Path("out/normal/seed-0/model.safetensors").stat().st_mtime_ns == before
+    assert len(json.loads(Path("out/table.json").read_text())["accuracies"]) == 4
+
+
+def test_compare_takes_every_method_by_default(
+    noiseproof: CommandLine, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def compare(recipe: str, methods: list[str], seeds: list[int], *_: object, **__: object) -> None:
+        asked.update(methods=methods, seeds=seeds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(npf, "compare", compare)
+    noiseproof("compare", tiny)
+    assert asked == {
+        "methods": ["normal", "noisy", "mixed", "stability", "discriminative"], "seeds": [0, 1, 2],
+    }  # fmt: skip
+
+
+def test_spaces_in_lists_are_no_matter(noiseproof: CommandLine, tiny: Path) -> None:
+    noiseproof.done("compare", tiny, "--methods", " normal , noisy", "--seeds", "0, 1 ", "--out", "out")
+    assert {path.name for path in Path("out").iterdir() if path.is_dir()} == {"normal", "noisy"}
+
+
+def test_the_same_seed_twice_counts_once(noiseproof: CommandLine, tiny: Path) -> None:
+    noiseproof.done("compare", tiny, "--methods", "normal,normal", "--seeds", "0,0", "--out", "out")
+    assert {record["seeds"] for record in json.loads(Path("out/table.json").read_text())["accuracies"]} == {1}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "compare"])
+def test_results_go_to_standard_output_without_control_codes(
+    noiseproof: CommandLine, tiny: Path, run: Path, command: str
+) -> None:
+    arguments = {
+        "train": ("train", tiny, "-m", "normal"),
+        "evaluate": ("evaluate", run),
+        "compare": ("compare", tiny, "--methods", "normal", "--seeds", "0"),
+    }[command]
+    outcome = noiseproof(*arguments)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", outcome.out + outcome.err)
+    assert outcome.out
+    assert "done in" not in outcome.out
+
+
+def test_an_interruption_exits_with_130(noiseproof: CommandLine, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(npf, "train", interrupted)
+    outcome = noiseproof("train", tiny)
+    assert outcome.code == 130
+    assert "Traceback" not in outcome.err
+    assert "interrupted" in outcome.err
