@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,40 @@ import pytest
 import yaml
 
 import noiseproof as npf
-from noiseproof import experiments
 from noiseproof.errors import InvalidArgumentError, RunFolderError, UnknownNameError
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.experiments import evaluate_run
-from noiseproof.training import Recipe, load_recipe
-from noiseproof.training import run as run_module
+from noiseproof.training import Recipe
 from tests.cli.problems import TINY, contents
 from tests.evaluation.problems import report
 
 METHODS, SEEDS = ("normal", "noisy"), (0, 1)
 RUNS = ["normal/seed-0", "normal/seed-1", "noisy/seed-0", "noisy/seed-1"]
+TRAININGS = ["train normal, seed 0", "train normal, seed 1", "train noisy, seed 0", "train noisy, seed 1"]
+
+
+class Watcher:
+    """A progress reporter that notes what is begun, and interrupts the ``call``-th piece of a kind at a step."""
+
+    def __init__(self, kind: str = "", call: int = 0, step: int = 1) -> None:
+        self.begun: list[str] = []
+        self._kind, self._call, self._step = kind, call, step
+        self._armed = False
+
+    def of(self, kind: str) -> list[str]:
+        return [title for title in self.begun if title.startswith(kind)]
+
+    @contextmanager
+    def task(self, title: str, total: int) -> Iterator[Watcher]:
+        self.begun.append(title)
+        self._armed = title.startswith(self._kind) and len(self.of(self._kind)) == self._call
+        yield self
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        if self._armed and amount:
+            self._step -= 1
+            if self._step == 0:
+                raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +54,18 @@ def recipe() -> Recipe:
     return Recipe.from_mapping(yaml.safe_load(TINY))
 
 
-def compare(recipe: Recipe, folder: Path, **more: Any) -> Comparison:
-    return npf.compare(recipe, METHODS, SEEDS, out=folder, **more)
+def compare(recipe: Recipe, folder: Path, **more: Any) -> tuple[Comparison, Watcher]:
+    watcher = Watcher()
+    return npf.compare(recipe, METHODS, SEEDS, out=folder, progress=watcher, **more), watcher
+
+
+def interrupted(recipe: Recipe, folder: Path, *when: Any) -> Watcher:
+    """Begin a comparison that does not come to its end."""
+    watcher = Watcher(*when)
+    with pytest.raises(KeyboardInterrupt):
+        npf.compare(recipe, METHODS, SEEDS, out=folder, progress=watcher)
+    assert not (folder / "report.html").exists()
+    return watcher
 
 
 @pytest.fixture(scope="module")
@@ -42,49 +77,20 @@ def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lasting(folder: Path) -> dict[str, bytes]:
-    """What must be the same in every comparison of the same recipe: all but the seconds that an epoch took."""
-    return {name: data for name, data in contents(folder).items() if not name.endswith("metrics.jsonl")}
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The runs that are trained, in order."""
-    runs: list[str] = []
-    real = experiments.train
-
-    def train(recipe: Recipe, **more: Any) -> npf.Run:
-        runs.append(f"{recipe.method}/seed-{recipe.seed}")
-        return real(recipe, **more)
-
-    monkeypatch.setattr(experiments, "train", train)
-    return runs
-
-
-def interrupt(
-    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, call: int, before: Callable | None = None
-) -> None:
-    """Make the ``call``-th call of a function an interruption, after ``before`` has had its arguments."""
-    real, count = getattr(module, name), 0
-
-    def function(*arguments: Any, **more: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == call:
-            if before is not None:
-                before(*arguments, **more)
-            raise KeyboardInterrupt
-        return real(*arguments, **more)
-
-    monkeypatch.setattr(module, name, function)
+    """What is the same in every comparison of the same recipe: all but how fast an epoch was."""
+    return {
+        name: re.sub(rb'"\w*second\w*": [^,}]+', b"", data) if name.endswith(".jsonl") else data
+        for name, data in contents(folder).items()
+    }
 
 
 def times(folder: Path, runs: list[str]) -> list[int]:
     return [(folder / run / "model.safetensors").stat().st_mtime_ns for run in runs]
 
 
-def test_the_comparison_holds_every_run(recipe: Recipe, whole: Path, trained: list[str]) -> None:
-    made = compare(recipe, whole)
-    assert trained == []
+def test_the_comparison_holds_every_run(recipe: Recipe, whole: Path) -> None:
+    made, watcher = compare(recipe, whole)
+    assert watcher.of("train") == watcher.of("evaluate") == []
     assert made.title == "tiny"
     assert made.methods == list(METHODS)
     assert made.method_titles == {"normal": "Normal training", "noisy": "Only noisy inputs"}
@@ -109,7 +115,7 @@ def test_a_method_gets_the_same_numbers_whatever_it_is_compared_with(
 
 
 def test_all_runs_meet_the_same_samples_and_noise(recipe: Recipe, whole: Path) -> None:
-    made = compare(recipe, whole)
+    made, _ = compare(recipe, whole)
     reports = [report for by_seed in made.reports.values() for report in by_seed.values()]
     assert all((report.labels == reports[0].labels).all() for report in reports)
     assert {report.seed for report in reports} == {0}
@@ -117,7 +123,7 @@ def test_all_runs_meet_the_same_samples_and_noise(recipe: Recipe, whole: Path) -
 
 def test_the_json_holds_the_cells_and_the_recipe(recipe: Recipe, whole: Path) -> None:
     summary = json.loads((whole / "table.json").read_text(encoding="utf-8"))
-    made = compare(recipe, whole)
+    made, _ = compare(recipe, whole)
     for record in summary["accuracies"]:
         cell = made.cell(record["method"], record["perturbation"])
         assert (record["mean"], record["best"]) == (cell.mean, cell.best)
@@ -132,84 +138,64 @@ def test_the_page_shows_the_recipe_with_versions_and_fingerprint(whole: Path) ->
     assert page.count("<img") == 3 * 2
 
 
-@pytest.mark.parametrize("call", [1, 2, 3, 4])
-def test_goes_on_after_an_interruption_between_runs(
-    recipe: Recipe, whole: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch, call: int
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("call", [1, 3, 4])
+def test_goes_on_after_an_interrupted_training(
+    recipe: Recipe, whole: Path, tmp_path: Path, call: int, step: int
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt(patch, experiments, "train", call)
-        with pytest.raises(KeyboardInterrupt):
-            compare(recipe, tmp_path / "out")
+    assert interrupted(recipe, tmp_path, "train", call, step).of("train") == TRAININGS[:call]
     done = RUNS[: call - 1]
-    assert trained == done
-    before = times(tmp_path / "out", done)
-    compare(recipe, tmp_path / "out")
-    assert trained == RUNS
-    assert times(tmp_path / "out", done) == before
-    assert lasting(tmp_path / "out") == lasting(whole)
-
-
-def test_an_interrupted_run_is_trained_from_the_start(
-    recipe: Recipe, whole: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train_a_little(*_: Any, on_epoch: Callable[[dict], None], **__: Any) -> None:
-        on_epoch({"epoch": 1, "step": 1, "loss": 123.0})
-
-    folder = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        interrupt(patch, run_module, "fit", 3, before=train_a_little)
-        with pytest.raises(KeyboardInterrupt):
-            compare(recipe, folder)
-    assert "123.0" in (folder / RUNS[2] / "metrics.jsonl").read_text()
-    assert not (folder / "report.html").exists()
+    before = times(tmp_path, done)
     with pytest.raises(RunFolderError, match="did not finish"):
-        npf.Run(folder / RUNS[2])
-    compare(recipe, folder)
-    assert trained == [*RUNS[:3], *RUNS[2:]]
-    assert "123.0" not in (folder / RUNS[2] / "metrics.jsonl").read_text()
-    assert lasting(folder) == lasting(whole)
+        npf.Run(tmp_path / RUNS[call - 1])
+    _, watcher = compare(recipe, tmp_path)
+    assert watcher.of("train") == TRAININGS[call - 1 :]
+    assert times(tmp_path, done) == before
+    assert lasting(tmp_path) == lasting(whole)
 
 
-def test_what_an_unfinished_run_left_is_not_used(
-    recipe: Recipe, whole: Path, tmp_path: Path, trained: list[str]
-) -> None:
-    folder = tmp_path / "out"
-    left = folder / RUNS[0]
-    other = load_recipe(recipe, {"train.optimizer.lr": 0.5})
-    npf.train(other, "normal", 0, out=left)
-    report({"clean": [1], "gaussian:0.2": [1, 2]}).save(left / "evaluation")
-    (left / "model.safetensors").rename(left / ".model.safetensors.1.tmp")
-    compare(recipe, folder)
-    assert trained == RUNS
-    assert lasting(folder) == lasting(whole)
-
-
+@pytest.mark.parametrize("call", [1, 3])
 def test_an_interrupted_evaluation_does_not_cost_the_training(
-    recipe: Recipe, whole: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, whole: Path, tmp_path: Path, call: int
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt(patch, experiments, "evaluate", 3)
-        with pytest.raises(KeyboardInterrupt):
-            compare(recipe, tmp_path / "out")
-    compare(recipe, tmp_path / "out")
-    assert trained == RUNS
-    assert lasting(tmp_path / "out") == lasting(whole)
+    interrupted(recipe, tmp_path, "evaluate", call)
+    _, watcher = compare(recipe, tmp_path)
+    assert watcher.of("train") == TRAININGS[call:]
+    assert len(watcher.of("evaluate")) == 5 - call
+    assert lasting(tmp_path) == lasting(whole)
 
 
-def test_a_damaged_report_is_measured_again(recipe: Recipe, whole: Path, tmp_path: Path, trained: list[str]) -> None:
-    compare(recipe, tmp_path / "out")
-    (tmp_path / "out" / RUNS[1] / "evaluation" / "report.npz").write_bytes(b"cut")
-    compare(recipe, tmp_path / "out")
-    assert trained == RUNS
-    assert lasting(tmp_path / "out") == lasting(whole)
+def test_going_on_twice(recipe: Recipe, whole: Path, tmp_path: Path) -> None:
+    interrupted(recipe, tmp_path, "train", 2, 2)
+    interrupted(recipe, tmp_path, "train", 1, 1)
+    interrupted(recipe, tmp_path, "train", 2, 2)
+    compare(recipe, tmp_path)
+    assert lasting(tmp_path) == lasting(whole)
 
 
-def test_overwrite_trains_and_measures_everything_again(recipe: Recipe, tmp_path: Path, trained: list[str]) -> None:
-    compare(recipe, tmp_path / "out")
-    report({"clean": [1], "gaussian:0.2": [1, 2]}).save(tmp_path / "out" / RUNS[0] / "evaluation")
-    compare(recipe, tmp_path / "out", overwrite=True)
-    assert trained == RUNS * 2
-    assert len(RobustnessReport.load(tmp_path / "out" / RUNS[0] / "evaluation").labels) == 360
+def test_the_report_of_weights_that_are_gone_is_not_used(recipe: Recipe, whole: Path, tmp_path: Path) -> None:
+    compare(recipe, tmp_path)
+    report({"clean": [1], "gaussian:0.2": [1, 2]}).save(tmp_path / RUNS[0] / "evaluation")
+    (tmp_path / RUNS[0] / "model.safetensors").unlink()
+    _, watcher = compare(recipe, tmp_path)
+    assert watcher.of("train") == TRAININGS[:1]
+    assert lasting(tmp_path) == lasting(whole)
+
+
+def test_a_damaged_report_is_measured_again(recipe: Recipe, whole: Path, tmp_path: Path) -> None:
+    compare(recipe, tmp_path)
+    (tmp_path / RUNS[1] / "evaluation" / "report.npz").write_bytes(b"cut")
+    _, watcher = compare(recipe, tmp_path)
+    assert watcher.of("train") == []
+    assert lasting(tmp_path) == lasting(whole)
+
+
+def test_overwrite_trains_and_measures_everything_again(recipe: Recipe, tmp_path: Path) -> None:
+    compare(recipe, tmp_path)
+    report({"clean": [1], "gaussian:0.2": [1, 2]}).save(tmp_path / RUNS[0] / "evaluation")
+    _, watcher = compare(recipe, tmp_path, overwrite=True)
+    assert watcher.of("train") == TRAININGS
+    assert len(RobustnessReport.load(tmp_path / RUNS[0] / "evaluation").labels) == 360
 
 
 @pytest.mark.parametrize(
@@ -217,7 +203,7 @@ def test_overwrite_trains_and_measures_everything_again(recipe: Recipe, tmp_path
     [{"train.optimizer.lr": 0.5}, {"noise.train": "uniform:0.1"}, {"data.split_seed": 1}, {"evaluate.draws": 3}],
 )
 def test_a_folder_of_another_recipe_is_refused_with_the_difference(
-    recipe: Recipe, whole: Path, trained: list[str], overrides: dict[str, Any]
+    recipe: Recipe, whole: Path, overrides: dict[str, Any]
 ) -> None:
     before = contents(whole)
     with pytest.raises(RunFolderError) as caught:
@@ -226,21 +212,20 @@ def test_a_folder_of_another_recipe_is_refused_with_the_difference(
     assert f"{path} is " in str(caught.value)
     assert f"{value!r} here" in str(caught.value)
     assert str(caught.value).count(" here") == 1
-    assert trained == []
     assert contents(whole) == before
 
 
-def test_another_description_is_no_other_recipe(recipe: Recipe, whole: Path, trained: list[str]) -> None:
-    compare(recipe, whole, overrides={"description": "the same, in other words"})
-    assert trained == []
+def test_another_description_is_no_other_recipe(recipe: Recipe, whole: Path) -> None:
+    _, watcher = compare(recipe, whole, overrides={"description": "the same, in other words"})
+    assert watcher.of("train") == []
 
 
 def test_finished_runs_on_data_that_has_changed_are_refused(recipe: Recipe, tmp_path: Path) -> None:
-    compare(recipe, tmp_path / "out")
-    path = tmp_path / "out" / RUNS[0] / "recipe.yaml"
+    compare(recipe, tmp_path)
+    path = tmp_path / RUNS[0] / "recipe.yaml"
     path.write_text(path.read_text().replace("data_fingerprint: ", "data_fingerprint: 0"))
     with pytest.raises(RunFolderError, match="changed"):
-        compare(recipe, tmp_path / "out")
+        compare(recipe, tmp_path)
 
 
 def test_runs_go_below_the_working_directory_by_default(
@@ -279,26 +264,16 @@ def test_wrong_perturbations_are_refused_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_evaluation_is_kept_and_used_again_for_the_same_question_only(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    real = experiments.evaluate
-
-    def evaluate(model: Any, data: Any, perturbations: tuple[str, ...], **more: Any) -> RobustnessReport:
-        asked.append((tuple(perturbations), more["draws"], more["seed"]))
-        return real(model, data, perturbations, **more)
-
-    monkeypatch.setattr(experiments, "evaluate", evaluate)
+def test_an_evaluation_is_kept_and_used_again_for_the_same_question_only(recipe: Recipe, tmp_path: Path) -> None:
     run = npf.train(recipe, "normal", 0, out=tmp_path / "run")
-    usual = (("clean", "gaussian:0.2"), 2, 0)
-    first = evaluate_run(run)
-    assert evaluate_run(run) == first == run.report()
-    assert asked == [usual]
-    evaluate_run(run, again=True)
-    evaluate_run(run, draws=3)
-    evaluate_run(run, seed=1)
-    evaluate_run(run, ["clean"])
-    assert asked == [usual, usual, (usual[0], 3, 0), (usual[0], 2, 1), (("clean",), 2, 0)]
-    assert run.report() == evaluate_run(run, ["clean"])
-    assert len(asked) == 5
+    watcher = Watcher()
+    first = evaluate_run(run, progress=watcher)
+    assert evaluate_run(run, progress=watcher) == first == run.report()
+    assert len(watcher.begun) == 1
+    evaluate_run(run, again=True, progress=watcher)
+    assert len(evaluate_run(run, draws=3, progress=watcher)["gaussian:0.2"].correct) == 3
+    assert evaluate_run(run, seed=1, progress=watcher).seed == 1
+    assert list(evaluate_run(run, ["clean"], progress=watcher)) == ["clean"]
+    assert len(watcher.begun) == 5
+    assert evaluate_run(run, ["clean"], progress=watcher) == run.report()
+    assert len(watcher.begun) == 5

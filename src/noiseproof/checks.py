@@ -14,7 +14,7 @@ from torch import Tensor
 
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 
-__all__ = ["check_choice", "check_labels", "check_matrix", "check_range", "check_unit_interval"]
+__all__ = ["check_choice", "check_labels", "check_matrix", "check_range", "check_unit_interval", "check_whole"]
 
 _ROUNDING = 1e-6
 
@@ -23,19 +23,27 @@ def check_range(
     name: str, value: float, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False,
     open_high: bool = False,
 ) -> float:  # fmt: skip
-    """Return ``value`` where it lies between ``low`` and ``high``; NaN never does."""
+    """Return ``value`` where it is finite and lies between ``low`` and ``high``."""
     if not isinstance(value, numbers.Real):
         raise InvalidArgumentError(f"{name} must be a number, got {value!r}")
     above = value > low if open_low else value >= low
     below = value < high if open_high else value <= high
-    if above and below:
+    if above and below and math.isfinite(value):
         return value
     bounds = []
     if low > -math.inf:
         bounds.append(f"{'>' if open_low else '>='} {low:g}")
     if high < math.inf:
         bounds.append(f"{'<' if open_high else '<='} {high:g}")
-    raise InvalidArgumentError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {value!r}")
+    raise InvalidArgumentError(f"{name} must be {' and '.join(bounds) or 'finite'}, got {value!r}")
+
+
+def check_whole(name: str, value: float, low: int) -> int:
+    """Return ``value`` as an integer where it is a whole number and at least ``low``."""
+    check_range(name, value, low)
+    if value != int(value):
+        raise InvalidArgumentError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:

@@ -17,6 +17,8 @@ __all__ = [
     "did_you_mean",
 ]
 
+_SHOWN = 30
+
 
 class NoiseproofError(Exception):
     """Base of every error that noiseproof raises on purpose; the command line prints it as one line."""
@@ -35,6 +37,9 @@ class UnknownNameError(InvalidArgumentError, KeyError):
 
     def __str__(self) -> str:  # KeyError would quote it
         return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, tuple[str, ...]]]:
+        return type(self), (self.kind, self.name, self.known)
 
 
 class DataError(NoiseproofError, ValueError):
@@ -63,6 +68,9 @@ class NonFiniteLossError(NoiseproofError, ArithmeticError):
             "try a smaller train.optimizer.lr or set train.clip_grad_norm"
         )
 
+    def __reduce__(self) -> tuple[type, tuple[str, float, int, int]]:
+        return type(self), (self.part, self.value, self.epoch, self.step)
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` where one of ``known`` is near to ``name``, else the list of what is known."""
@@ -70,4 +78,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), options, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(options)}" if options else ""
+    shown = ", ".join(options[:_SHOWN]) + (f" and {len(options) - _SHOWN} more" if len(options) > _SHOWN else "")
+    return f"; known: {shown}" if options else ""

@@ -58,8 +58,12 @@ class Registry(Generic[T]):
         return iter(sorted(self._entries))
 
     def _discover(self) -> None:
-        package, self._package = self._package, None
+        package, self._package = self._package, None  # a module imported here may look names up itself
         if package is None:
             return
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            importlib.import_module(f"{package}.{module.name}")
+        try:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                importlib.import_module(f"{package}.{module.name}")
+        except BaseException:
+            self._package = package
+            raise

@@ -7,6 +7,7 @@ stopped and resumed.
 from __future__ import annotations
 
 import hashlib
+import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,8 @@ __all__ = ["derive_seed", "generator", "reseed_global", "seeded"]
 
 def derive_seed(seed: int, *what: str | int) -> int:
     """Return a 63-bit seed that is a hash of ``seed`` and of what is drawn, the same on every machine."""
-    digest = hashlib.blake2b(repr((seed, *what)).encode(), digest_size=8).digest()
+    plain = tuple(int(part) if isinstance(part, numbers.Integral) else part for part in (seed, *what))
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
@@ -32,7 +34,7 @@ def seeded(seed: int, *what: str | int) -> Iterator[None]:
 
     For what can only draw from the global generators: the initialisation of a module's weights, dropout.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(seed, *what))
         yield
 

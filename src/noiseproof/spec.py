@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from typing import Any, TypeVar
@@ -36,19 +37,38 @@ def parse(spec: str, registry: Registry[type[T]]) -> list[T]:
 def format_part(name: str, part: Any) -> str:
     """Return the canonical text of a part: every key that differs from its default, numbers in full."""
     shown = []
+    hints = typing.get_type_hints(type(part))
     for field in sorted(dataclasses.fields(part), key=lambda field: bool(field.kw_only)):
         value = getattr(part, field.name)
         if field.default is dataclasses.MISSING or value != field.default:
-            text = ("yes" if value else "no") if isinstance(value, bool) else repr(value)
-            shown.append(f"{field.name}={text}")
+            shown.append(f"{field.name}={_format(value, hints[field.name])}")
     return f"{name}:{','.join(shown)}" if shown else name
+
+
+def _format(value: Any, hint: Any) -> str:
+    """Write a value so that equal values of whatever numeric type give one text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, numbers.Real):
+        return repr(float(value)) if float in _kinds(hint) else repr(int(value))
+    return str(value)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def _split_parts(spec: str) -> list[str]:
     """Split at ``+``, but not inside a number such as ``1e+3``."""
     parts: list[str] = []
     for piece in spec.split("+"):
-        if parts and len(parts[-1]) > 1 and parts[-1][-1] in "eE" and parts[-1][-2].isdigit() and piece[:1].isdigit():
+        if (
+            parts
+            and len(parts[-1]) > 1
+            and parts[-1][-1] in "eE"
+            and parts[-1][-2] in "0123456789."
+            and piece[:1].isdigit()
+        ):
             parts[-1] += "+" + piece
         else:
             parts.append(piece)
@@ -85,7 +105,7 @@ def _parse_part(part: str, spec: str, registry: Registry[type[T]]) -> T:
 
 
 def _convert(text: str, hint: Any, what: str) -> Any:
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    kinds = _kinds(hint)
     if bool in kinds and text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
     if bool in kinds and kinds == (bool,):

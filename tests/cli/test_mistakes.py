@@ -13,7 +13,7 @@ from tests.cli.problems import CommandLine, contents
     ("arguments", "named"),
     [
         ("train digit", "unknown recipe 'digit'; did you mean 'digits'?"),
-        ("compare zzz", "unknown recipe 'zzz'; known: digits"),
+        ("compare zzz", "unknown recipe 'zzz'; known: "),
         ("recipes digit", "unknown recipe 'digit'; did you mean 'digits'?"),
         ("train digits --method discriminativ", "unknown method 'discriminativ'; did you mean 'discriminative'?"),
         ("compare digits --methods normal,nosy", "unknown method 'nosy'; did you mean 'noisy'?"),

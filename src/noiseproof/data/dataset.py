@@ -83,8 +83,8 @@ class ArrayDataset(LabelledDataset):
         class_names: one name per class.
 
     Raises:
-        DataError: no samples, inputs that are not finite, or images outside [0, 1].
-        InvalidArgumentError: labels of a wrong type, number or range.
+        DataError: no samples, or inputs that are not finite.
+        InvalidArgumentError: images outside [0, 1], or labels of a wrong type, number or range.
     """
 
     def __init__(self, inputs: Tensor, labels: Tensor, class_names: Sequence[str]) -> None:
@@ -123,9 +123,8 @@ class ArrayDataset(LabelledDataset):
         """SHA-256 over the type, shape and bytes of inputs and labels, as hexadecimal."""
         digest = hashlib.sha256()
         for tensor in (self.inputs, self.labels):
-            array = tensor.cpu().contiguous().numpy()
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(array.data)
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 

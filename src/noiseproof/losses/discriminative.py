@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from noiseproof.checks import check_choice, check_labels, check_matrix, check_range
+from noiseproof.checks import check_choice, check_labels, check_matrix, check_range, check_whole
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.functional import bias_or_zero, compactness_of, margin_hinges, regularisation, widen, without_autocast
 from noiseproof.losses.centroids import STRATEGIES, Centroids, Strategy
@@ -91,8 +91,8 @@ class DiscriminativeLoss(nn.Module):
         centroids: Strategy = "partial",
     ) -> None:
         super().__init__()
-        self.num_classes = int(check_range("num_classes", num_classes, 2))
-        self.embedding_dim = int(check_range("embedding_dim", embedding_dim, 1))
+        self.num_classes = check_whole("num_classes", num_classes, 2)
+        self.embedding_dim = check_whole("embedding_dim", embedding_dim, 1)
         self.delta_v = check_range("delta_v", delta_v, 0)
         self.delta_d = check_range("delta_d", delta_d, 0)
         self.alpha = check_range("alpha", alpha, 0)

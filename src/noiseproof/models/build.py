@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from noiseproof.checks import check_range
-from noiseproof.errors import InvalidArgumentError, UnknownNameError
+from noiseproof.checks import check_whole
+from noiseproof.errors import InvalidArgumentError, NoiseproofError, UnknownNameError
 from noiseproof.models import networks
 from noiseproof.models.classifier import FeatureClassifier
 from noiseproof.models.normalize import Normalize
@@ -38,8 +38,8 @@ def build_model(
     """Build a classifier with random weights (unless ``options`` ask for others).
 
     Args:
-        name: ``"resnet18-cifar"`` (the paper's, H.1), ``"resnet8-cifar"``, ``"small-cnn"``, ``"mlp"``, ``"series-cnn"``,
-            ``"torchvision/NAME"`` or ``"timm/NAME"``.
+        name: ``"resnet18-cifar"`` (the paper's, H.1), ``"resnet8-cifar"``, ``"small-cnn"``, ``"mlp"``,
+            ``"series-cnn"``, ``"torchvision/NAME"`` or ``"timm/NAME"``.
         num_classes: C ≥ 2.
         embedding_dim: d, the width of the feature space; 128 by default. For torchvision's and timm's models None
             keeps the features they have, and a number puts ReLU and Linear(…, d) behind them as in H.1.
@@ -56,10 +56,12 @@ def build_model(
         InvalidArgumentError: an argument outside its range, or an option that the network does not have.
         ModelSplitError: a torchvision or timm model that does not end in an ``nn.Linear``.
     """
-    check_range("num_classes", num_classes, 2)
-    check_range("in_channels", in_channels, 1)
+    check_whole("num_classes", num_classes, 2)
+    check_whole("in_channels", in_channels, 1)
     if embedding_dim is not None:
-        check_range("embedding_dim", embedding_dim, 1)
+        check_whole("embedding_dim", embedding_dim, 1)
+    if "width" in options:
+        check_whole("width", options["width"], 1)
     if (mean is None) != (std is None):
         raise InvalidArgumentError("mean and std go together: give both or neither")
     library, slash, model = name.partition("/")
@@ -70,9 +72,15 @@ def build_model(
             width = 128 if embedding_dim is None else embedding_dim
             backbone = BACKBONES[name](in_channels=in_channels, embedding_dim=width, **options)
             head = nn.Linear(width, num_classes)
-    except TypeError as error:
-        raise InvalidArgumentError(f"model {name!r} does not take these options: {error}") from error
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        if isinstance(error, NoiseproofError):
+            raise
+        raise InvalidArgumentError(f"model {name!r} cannot be built with {options}: {error}") from error
     normalize = None if mean is None or std is None else Normalize(mean, std)
+    if normalize is not None and normalize.mean.numel() not in (1, in_channels):
+        raise InvalidArgumentError(
+            f"mean and std must have 1 value or one for each of {in_channels} channels, got {normalize.mean.numel()}"
+        )
     return FeatureClassifier(backbone, head, normalize)
 
 

@@ -92,6 +92,14 @@ class FeatureClassifier(nn.Module):
         """
         if (mean is None) != (std is None):
             raise InvalidArgumentError("mean and std go together: give both or neither")
-        backbone, head = split_at_last_linear(module, example_input)
         normalize = None if mean is None or std is None else Normalize(mean, std)
-        return cls(backbone, head, normalize)
+        if isinstance(module, FeatureClassifier):
+            backbone: nn.Module = (
+                module.backbone if normalize is None else nn.Sequential(module.normalize, module.backbone)
+            )
+            split = cls(backbone, module.head, module.normalize if normalize is None else normalize)
+        else:
+            split = cls(*split_at_last_linear(module, example_input), normalize)
+        split.normalize.to(split.head.weight).train(module.training)
+        split.training = module.training
+        return split

@@ -76,17 +76,25 @@ def read_description(path: Path) -> ModelDescription:
         raise NoiseproofError(f"cannot read the model file {path}: {error}") from error
     if _KEY not in metadata:
         raise NoiseproofError(f"{path} holds weights, but not which model they belong to")
-    fields = json.loads(metadata[_KEY])
-    tuples = {key: tuple(fields[key]) for key in ("class_names", "input_shape", "mean", "std")}
-    return ModelDescription(**{**fields, **tuples})
+    try:
+        fields = json.loads(metadata[_KEY])
+        tuples = {key: tuple(fields[key]) for key in ("class_names", "input_shape", "mean", "std")}
+        return ModelDescription(**{**fields, **tuples})
+    except (ValueError, TypeError, KeyError) as error:
+        raise NoiseproofError(f"the description of the model in {path} cannot be read: {error!r}") from error
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> FeatureClassifier:
     """Build the model that ``path`` describes, with its weights, in evaluation mode.
 
     Raises:
-        NoiseproofError: ``path`` is no model file of noiseproof.
+        NoiseproofError: ``path`` is no model file of noiseproof, or is damaged.
     """
-    model = read_description(path).build()
-    model.load_state_dict(load_file(path))
+    description = read_description(path)
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+        model = description.build()
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise NoiseproofError(f"the weights in {path} do not fit the model that it describes: {error}") from error
     return model.to(device).eval()

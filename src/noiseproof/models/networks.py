@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["mlp", "resnet18_cifar", "resnet8_cifar", "series_cnn", "small_cnn"]
+__all__ = ["mlp", "resnet8_cifar", "resnet18_cifar", "series_cnn", "small_cnn"]
 
 
 def resnet18_cifar(in_channels: int, embedding_dim: int) -> nn.Module:

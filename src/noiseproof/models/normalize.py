@@ -29,7 +29,7 @@ class Normalize(nn.Module):
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         super().__init__()
         centre, scale = (torch.as_tensor(value, dtype=torch.float32).reshape(-1) for value in (mean, std))
-        if centre.shape != scale.shape or not bool(centre.isfinite().all()):
+        if centre.shape != scale.shape or centre.numel() == 0 or not bool(centre.isfinite().all()):
             raise InvalidArgumentError(f"mean and std must be finite and of one length, got {mean} and {std}")
         if not bool((scale > 0).all() and scale.isfinite().all()):
             raise InvalidArgumentError(f"std must be > 0, got {std}")
@@ -37,6 +37,10 @@ class Normalize(nn.Module):
         self.register_buffer("std", scale)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.mean.numel() not in (1, x.shape[1]):
+            raise InvalidArgumentError(
+                f"the input has {x.shape[1]} channels, but mean and std have {self.mean.numel()} values"
+            )
         shape = (1, -1) + (1,) * (x.ndim - 2)
         normalised: Tensor = (x - self.mean.view(shape)) / self.std.view(shape)
         return normalised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -50,14 +51,22 @@ class Perturbation(ABC):
             InvalidArgumentError: not floating, no batch dimension, or (on the CPU) image values outside [0, 1].
         """
         if x.ndim < 2 or not x.is_floating_point():
-            raise InvalidArgumentError(f"{self.name} takes a floating batch (N, …), got {x.dtype} {tuple(x.shape)}")
-        image = x.ndim == 4
-        if image:
+            hint = "; turn bytes into floats and divide by 255" if x.dtype == torch.uint8 else ""
+            raise InvalidArgumentError(
+                f"{self.name} takes a floating batch (N, …), got {x.dtype} {tuple(x.shape)}{hint}"
+            )
+        if x.ndim == 4:
             check_unit_interval("images", x)
-        if isinstance(generator, int):
-            generator = seeding.generator(generator, self.spec, device=x.device)
+        if isinstance(generator, numbers.Integral):
+            generator = seeding.generator(int(generator), self.spec, device=x.device)
+        if not (generator is None or isinstance(generator, torch.Generator)):
+            raise InvalidArgumentError(f"generator must be a torch.Generator, a seed or None, got {generator!r}")
+        return self.clamped(x, generator)
+
+    def clamped(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the perturbed batch, clamped if it is of images and clamping is on."""
         perturbed = self.apply(x, generator)
-        return perturbed.clamp(0, 1) if image and self.clamp else perturbed
+        return perturbed.clamp(0, 1) if x.ndim == 4 and self.clamp else perturbed
 
     @abstractmethod
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -88,7 +97,7 @@ class Chain(Perturbation):
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         for part in self.parts:
-            x = part(x, generator)
+            x = part.clamped(x, generator)
         return x
 
     @property

@@ -98,7 +98,7 @@ class Trainer:
             NonFiniteLossError: a part of the loss became NaN or infinite; names it, the epoch and the step.
             KeyboardInterrupt, SystemExit: asked to stop, after the checkpoint.
         """
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             while self.step < self.total_steps:
                 self._epoch(task, on_epoch, checkpoint, stop)
         kept = self.best.weights or self.average.weights()

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.registry import Registry
 from noiseproof.spec import parse
 
@@ -21,9 +22,21 @@ class Augmentation(ABC):
 
     name: ClassVar[str]
 
-    @abstractmethod
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a changed copy of ``x`` (N, C, H, W), uint8 or floating, of the same shape."""
+        """Return a changed copy of images ``x`` (N, C, H, W), uint8 or floating, of the same shape.
+
+        Raises:
+            InvalidArgumentError: ``x`` are no images.
+        """
+        if x.ndim != 4:
+            raise InvalidArgumentError(
+                f"the augmentation {self.name!r} takes images (N, C, H, W), got {tuple(x.shape)}"
+            )
+        return self.apply(x, generator)
+
+    @abstractmethod
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the changed images."""
 
 
 AUGMENTATIONS: Registry[type[Augmentation]] = Registry("augmentation", package="noiseproof.data.augmentations")
@@ -43,6 +56,9 @@ class Chain(Augmentation):
     parts: tuple[Augmentation, ...] = ()
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return self.apply(x, generator)
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
         for part in self.parts:
             x = part(x, generator)
         return x

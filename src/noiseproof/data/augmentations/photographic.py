@@ -25,7 +25,7 @@ class _PerSample(Augmentation):
     def transform(self) -> Callable[[Tensor], Tensor]:
         """Return the transform of one image (C, H, W)."""
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
         transform = self.transform()
         with torch.random.fork_rng(devices=[]):

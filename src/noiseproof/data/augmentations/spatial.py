@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noiseproof.checks import check_range
+from noiseproof.checks import check_range, check_whole
 from noiseproof.data.augmentations.base import Augmentation, register
 
 __all__ = ["RandomCrop", "RandomFlip"]
@@ -29,9 +29,9 @@ class RandomCrop(Augmentation):
     padding: int
 
     def __post_init__(self) -> None:
-        check_range("padding of the augmentation 'crop'", self.padding, 1)
+        check_whole("padding of the augmentation 'crop'", self.padding, 1)
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
         n, _, height, width = x.shape
         padded = F.pad(x, [self.padding] * 4)
         top, left = torch.randint(2 * self.padding + 1, (2, n, 1), generator=generator, device=x.device)
@@ -58,6 +58,6 @@ class RandomFlip(Augmentation):
     def __post_init__(self) -> None:
         check_range("p of the augmentation 'flip'", self.p, 0, 1)
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
         flipped = torch.rand(x.shape[0], 1, 1, 1, generator=generator, device=x.device) < self.p
         return torch.where(flipped, x.flip(-1), x)

@@ -5,9 +5,10 @@ A source's text is ``NAME`` or ``NAME:ARGUMENT``, as in ``digits`` or ``folder:p
 
 from __future__ import annotations
 
+from noiseproof.checks import check_range
 from noiseproof.data.dataset import Splits, stratified_split
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions
-from noiseproof.errors import InvalidArgumentError
+from noiseproof.errors import DataError
 
 __all__ = ["SOURCES", "SourceData", "SourceOptions", "load_splits"]
 
@@ -34,11 +35,13 @@ def load_splits(
         UnknownNameError: no such source.
         DataError: the data cannot be read or has fewer than two classes.
     """
+    check_range("test_fraction", test_fraction, 0, 1, open_low=True, open_high=True)
+    check_range("validation_fraction", validation_fraction, 0, 1, open_high=True)
     name, _, argument = source.partition(":")
     loaded = SOURCES[name](argument, options or SourceOptions())
     train, validation, test = loaded.train, loaded.validation, loaded.test
     if train.num_classes < 2:
-        raise InvalidArgumentError(f"the data of {source!r} has {train.num_classes} class; at least 2 are needed")
+        raise DataError(f"the data of {source!r} has {train.num_classes} class; at least 2 are needed")
     if test is None:
         train, test = stratified_split(train, test_fraction, split_seed)
     if validation is None and validation_fraction > 0:
