@@ -12,7 +12,7 @@ import torch
 from noiseproof.checks import check_range
 from noiseproof.data import Splits
 from noiseproof.data.dataset import to_unit_interval
-from noiseproof.errors import InvalidArgumentError
+from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.evaluation import Comparison, RobustnessReport, evaluate
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
@@ -148,9 +148,14 @@ def evaluate_run(
         The report.
     """
     settings = run.recipe.evaluate
+    if draws is not None:
+        check_range("draws", draws, 1)
     wanted = tuple(settings.perturbations if perturbations is None else perturbations)
     count = settings.draws if draws is None else draws
-    known = None if again else run.report()
+    try:
+        known = None if again else run.report()
+    except NoiseproofError:  # damaged, so measured anew
+        known = None
     if known is not None and tuple(known) == wanted and known.seed == seed:
         random = [len(result.correct) for result in known.values() if result.random]
         if all(number == count for number in random):

@@ -54,15 +54,15 @@ class ConsoleProgress:
         if not self._console.is_terminal:
             plain = _PlainTask(title)
             yield plain
-            self._console.print(plain.summary(), highlight=False, soft_wrap=True)
+            self._console.print(plain.summary(), markup=False, emoji=False, highlight=False, soft_wrap=True)
             return
         outermost = self._progress is None
         progress = self._progress or Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self._console,
             transient=True,
         )

@@ -50,7 +50,7 @@ def _format(value: Any, hint: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, numbers.Real):
-        return repr(float(value)) if float in _kinds(hint) else repr(int(value))
+        return repr(float(value)) if float in _kinds(hint) else repr(int(float(value)))
     return str(value)
 
 

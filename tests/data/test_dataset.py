@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from noiseproof.data import ArrayDataset, Splits
 from noiseproof.data.dataset import stratified_split, to_unit_interval
-from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError
+from noiseproof.errors import InvalidArgumentError, NoiseproofError
 
 NAMES = ("a", "b", "c")
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -125,7 +125,7 @@ def test_wrong_inputs_are_told_what_is_wrong(inputs: Tensor, message: str) -> No
 
 
 def test_images_outside_the_unit_interval_raise_what_is_documented() -> None:
-    with pytest.raises(DataError, match=r"images must have values in \[0, 1\]"):
+    with pytest.raises(InvalidArgumentError, match=r"images must have values in \[0, 1\]"):
         ArrayDataset(255 * images(), LABELS, NAMES)
 
 

@@ -115,7 +115,7 @@ def test_files_dropped_into_the_package_are_a_perturbation_an_augmentation_and_a
             class UpsideDown(Augmentation):
                 name: ClassVar[str] = "upside-down"
 
-                def __call__(self, x, generator):
+                def apply(self, x, generator):
                     return x.flip(-2)
             """,
         "data/sources/coins.py": """

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tests.oracles import loss_loops as oracle
 from torch import Tensor, nn
 
 import noiseproof as npf
+from tests.oracles import loss_loops as oracle
 
 TERMS = ("total", "compactness", "margin", "regularisation", "alignment")
 

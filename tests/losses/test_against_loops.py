@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
+import noiseproof as npf
 from tests.losses.problems import (
     SETTINGS,
     TERMS,
@@ -20,9 +23,6 @@ from tests.losses.problems import (
     random_problem,
 )
 from tests.oracles import loss_loops as oracle
-from torch import Tensor
-
-import noiseproof as npf
 
 # (samples, classes, dimensions): few and many classes, absent classes, a single sample, one dimension
 SHAPES = [(12, 4, 3), (7, 2, 5), (1, 3, 4), (5, 9, 2), (24, 5, 1), (2, 2, 1), (9, 3, 16)]

@@ -10,6 +10,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import noiseproof as npf
 from tests.losses.problems import (
     SETTINGS,
     TERMS,
@@ -21,9 +24,6 @@ from tests.losses.problems import (
     random_problem,
 )
 from tests.oracles import loss_loops as oracle
-from torch import Tensor, nn
-
-import noiseproof as npf
 
 each_strategy = pytest.mark.parametrize("strategy", oracle.STRATEGIES)
 each_low_precision = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,4 +1,4 @@
-"""Under data parallelism R ranks with a batch of B/R are one process with a batch of B (DESIGN: class sums reduced)."""
+"""Under data parallelism R ranks with a batch of B/R are one process with a batch of B."""
 
 from __future__ import annotations
 

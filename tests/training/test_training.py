@@ -18,7 +18,7 @@ from noiseproof.data.augmentations import augmentation
 from noiseproof.errors import NonFiniteLossError, RunFolderError
 from noiseproof.methods import METHODS, Method, StepResult, Views, register
 from noiseproof.models.files import load_model
-from noiseproof.training import Run, load_recipe
+from noiseproof.training import Run
 from noiseproof.training.batches import TrainingBatches
 from noiseproof.training.optimization import learning_rate_factor
 from noiseproof.training.recipe import ScheduleSettings
@@ -131,8 +131,8 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, keep: str, par
 def test_own_view_draws_another_augmentation_and_same_view_only_adds_noise() -> None:
     data = load_splits("digits").train
     common = {
-        "batch_size": 32, "seed": 0, "augment": augmentation("crop:padding=2"), "noise": npf.perturbation("gaussian:0"),
-        "wanted": ("clean", "noisy"),
+        "batch_size": 32, "seed": 0, "augment": augmentation("crop:padding=2"),
+        "noise": npf.perturbation("gaussian:0"), "wanted": ("clean", "noisy"),
     }  # fmt: skip
     shared = next(TrainingBatches(data, own_view=False, **common).epoch(0))
     own = next(TrainingBatches(data, own_view=True, **common).epoch(0))
@@ -230,4 +230,4 @@ def test_any_torch_module_can_be_trained_by_hand_with_the_loss() -> None:
 def test_overrides_reach_the_run(tmp_path: Path) -> None:
     run = npf.train("digits", "mixed", 0, {**SHORT, "methods.mixed.passes": "split"}, tmp_path / "a")
     assert run.recipe.options("mixed").model_dump() == {"passes": "split"}
-    assert run.recipe == load_recipe(run.recipe)
+    assert run.recipe == npf.Run(run.folder).recipe

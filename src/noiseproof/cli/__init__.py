@@ -6,7 +6,8 @@ import sys
 import traceback
 import warnings
 
-import click
+import typer
+from rich.text import Text
 
 from noiseproof.cli.app import app
 from noiseproof.cli.console import errors
@@ -26,32 +27,31 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     warnings.showwarning = _show_warning
     try:
-        code = app([argument for argument in given if argument != "--debug"], standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _interrupted()
-    except KeyboardInterrupt:
-        code = _interrupted()
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        code = app([argument for argument in given if argument != "--debug"] or ["--help"], standalone_mode=False) or 0
+    except (typer.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
     except (NoiseproofError, OSError) as error:
         if debug:
             traceback.print_exc()
-        errors().print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+        _say("error:", "bold red", str(error))
         code = EXIT_USAGE if isinstance(error, InvalidArgumentError) else EXIT_ERROR
-    sys.exit(code or 0)
-
-
-def _interrupted() -> int:
-    errors().print("interrupted", highlight=False)
-    return EXIT_INTERRUPTED
+    except Exception as error:
+        # Typer's complaints about wrong usage; their class is click's in older versions, Typer's own in newer ones.
+        if not hasattr(error, "format_message"):
+            raise
+        if debug:
+            traceback.print_exc()
+        _say("error:", "bold red", str(error.format_message()))
+        code = EXIT_USAGE
+    if code == EXIT_INTERRUPTED:
+        errors().print("interrupted", highlight=False)
+    sys.exit(code)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    errors().print(f"[yellow]warning:[/] {_escaped(str(message))}", highlight=False, soft_wrap=True)
+    _say("warning:", "yellow", str(message))
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _say(what: str, style: str, message: str) -> None:
+    line = " ".join(message.split())
+    errors().print(Text.assemble((what, style), " ", line), highlight=False, soft_wrap=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from noiseproof.cli.console import errors, output
 
@@ -60,11 +61,9 @@ def train(
         progress=ConsoleProgress(errors()),
     )  # fmt: skip
     last = run.metrics()[-1]
-    output().print(
+    _print(
         f"{run.name}: {last['step']} steps, final training loss {last['loss']:.4f}, "
-        f"training accuracy {100 * last['accuracy']:.1f} %\nrun folder: {run.folder}",
-        highlight=False,
-        soft_wrap=True,
+        f"training accuracy {100 * last['accuracy']:.1f} %\nrun folder: {run.folder}"
     )
 
 
@@ -114,7 +113,7 @@ def compare(
         progress=ConsoleProgress(errors()),
     )  # fmt: skip
     output().print(comparison_table(comparison).to_rich())
-    output().print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    _print(f"report: {folder / 'report.html'}")
 
 
 @app.command()
@@ -125,10 +124,17 @@ def recipes(
     from noiseproof.training.recipes import dump_recipe, load_recipe, recipe_names
 
     if name is not None:
-        output().print(dump_recipe(load_recipe(name).with_all_options()), highlight=False, soft_wrap=True, end="")
+        _print(dump_recipe(load_recipe(name).with_all_options()).removesuffix("
+"))
         return
     for each in recipe_names():
-        output().print(f"[bold]{each}[/]  {load_recipe(each).description}", highlight=False, soft_wrap=True)
+        line = Text.assemble((each, "bold"), "  ", load_recipe(each).description)
+        output().print(line, highlight=False, soft_wrap=True)
+
+
+def _print(text: str) -> None:
+    """Print to standard output, letter by letter: no markup, no wrapping."""
+    output().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _overrides(changes: list[str] | None, data: str | None) -> dict[str, Any]:

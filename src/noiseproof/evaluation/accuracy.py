@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from noiseproof import seeding
-from noiseproof.checks import check_range
+from noiseproof.checks import check_whole
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset, blocks
 from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
@@ -64,8 +64,9 @@ def evaluate(
         DataError: an empty or malformed data set, or a label outside the model's classes.
         InvalidArgumentError: images outside [0, 1], no perturbation, or logits that are not finite and (N, C).
     """
-    check_range("draws", draws, 1)
-    check_range("batch_size", batch_size, 1)
+    draws, batch_size = check_whole("draws", draws, 1), check_whole("batch_size", batch_size, 1)
+    if isinstance(perturbations, str):
+        raise InvalidArgumentError(f"perturbations must be a list of texts, as in [{perturbations!r}]")
     noises = {str(given): perturbation(given) for given in perturbations}
     if not noises:
         raise InvalidArgumentError("perturbations is empty: name at least one, such as 'clean'")
@@ -99,8 +100,11 @@ def _correct(
 ) -> Tensor:
     """Whether the model is right on a block, for each of a group of draws: (draws, n) on the CPU."""
     inputs = block.inputs.to(device)
+    # The last block is filled up, since random generators give other numbers when asked for fewer.
+    size = len(inputs)
+    inputs = torch.cat([inputs, inputs.new_zeros(BLOCK - size, *inputs.shape[1:])])
     views = [
-        draw.noise(inputs, seeding.generator(seed, draw.noise.spec, draw.number, block.number, device=device))
+        draw.noise(inputs, seeding.generator(seed, draw.noise.spec, draw.number, block.number, device=device))[:size]
         for draw in group
     ]
     logits = torch.cat([_logits(model, batch) for batch in torch.cat(views).split(batch_size)])

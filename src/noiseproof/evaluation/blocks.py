@@ -38,6 +38,8 @@ def as_dataset(data: Evaluable) -> Dataset[Any]:
         DataError: it is neither, or is empty.
     """
     if isinstance(data, tuple):
+        if len(data) != 2 or not all(isinstance(part, Tensor) for part in data):
+            raise DataError("a tuple to evaluate on must be (inputs, labels), two tensors")
         inputs, labels = data
         data = ArrayDataset(inputs, labels, [str(c) for c in range(int(labels.max()) + 1 if labels.numel() else 0)])
     try:
@@ -60,11 +62,21 @@ def blocks(data: Dataset[Any]) -> Iterator[Block]:
     if isinstance(data, ArrayDataset):
         pairs = zip(data.inputs.split(BLOCK), data.labels.split(BLOCK), strict=True)
     else:
-        pairs = DataLoader(data, batch_size=BLOCK)
-    for number, pair in enumerate(pairs):
+        # A generator of its own: the loader would else draw a seed from the global one.
+        pairs = DataLoader(data, batch_size=BLOCK, generator=torch.Generator())
+    for number, pair in enumerate(_readable(pairs)):
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(part, Tensor) for part in pair)):
             raise DataError("a sample of the data set must be an (input tensor, integer label) pair")
         inputs, labels = to_unit_interval(pair[0]), pair[1]
+        if labels.ndim != 1 or labels.is_floating_point():
+            raise DataError(f"labels must be one integer each, got {labels.dtype} of shape {tuple(labels.shape)}")
         if inputs.ndim == 4:
             check_unit_interval("images", inputs)
         yield Block(number, inputs, labels.to(torch.long))
+
+
+def _readable(pairs: Iterable[Any]) -> Iterator[Any]:
+    try:
+        yield from pairs
+    except (TypeError, RuntimeError) as error:
+        raise DataError(f"the samples cannot be put into batches: {str(error).splitlines()[0]}") from error

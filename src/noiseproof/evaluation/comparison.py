@@ -14,6 +14,9 @@ from noiseproof.evaluation.report import RobustnessReport
 __all__ = ["Cell", "Comparison"]
 
 
+_ROUNDING = 1e-9  # far below what one sample is worth
+
+
 @dataclass(frozen=True)
 class Cell:
     """Accuracy of one method under one perturbation, in [0, 1].
@@ -53,6 +56,9 @@ class Comparison:
         if len(columns) != 1:
             raise InvalidArgumentError("a comparison needs reports that all have the same perturbations")
         self.perturbations = next(iter(columns))
+        first, *others = (report for by_seed in self.reports.values() for report in by_seed.values())
+        if not all(np.array_equal(first.labels, other.labels) for other in others):
+            raise InvalidArgumentError("a comparison needs reports on the same samples, but their labels differ")
 
     @property
     def methods(self) -> list[str]:
@@ -75,7 +81,7 @@ class Comparison:
         over_seeds = float(means.std(ddof=1)) if len(means) > 1 else math.nan
         over_draws = math.sqrt(float(np.mean([result.std**2 for result in results])))
         best = max(self._mean(other, perturbation) for other in self.methods)
-        return Cell(float(means.mean()), over_seeds, over_draws, self._mean(method, perturbation) >= best)
+        return Cell(float(means.mean()), over_seeds, over_draws, self._mean(method, perturbation) >= best - _ROUNDING)
 
     def _mean(self, method: str, perturbation: str) -> float:
         return float(np.mean([report[perturbation].mean for report in self.reports[method].values()]))

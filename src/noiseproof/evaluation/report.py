@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseproof.errors import NoiseproofError, UnknownNameError
+from noiseproof.errors import InvalidArgumentError, NoiseproofError, UnknownNameError
 from noiseproof.files import write_atomically, write_text
 from noiseproof.perturbations import perturbation
 
@@ -82,7 +84,10 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         """Return the result of a perturbation, by the text it was asked for with or by any other text for the same."""
         if key in self._results:
             return self._results[key]
-        spec = perturbation(key).spec
+        try:
+            spec = perturbation(key).spec
+        except (InvalidArgumentError, AttributeError):
+            raise UnknownNameError("perturbation in this report:", str(key), self._results) from None
         for result in self._results.values():
             if result.spec == spec:
                 return result
@@ -126,7 +131,7 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         folder = Path(folder)
         try:
             summary = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-            with np.load(folder / "report.npz", allow_pickle=False) as arrays:
+            with (folder / "report.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 results = {
                     entry["key"]: PerturbationResult(
                         entry["key"], entry["spec"], arrays[f"correct_{index}"], entry["random"]
@@ -134,9 +139,13 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
                     for index, entry in enumerate(summary["perturbations"])
                 }
                 labels = arrays["labels"]
-        except (OSError, ValueError, KeyError) as error:
-            raise NoiseproofError(f"cannot read a robustness report in {folder}: {error}") from error
-        return cls(results, labels, tuple(summary["class_names"]), summary["seed"])
+            report = cls(results, labels, tuple(summary["class_names"]), summary["seed"])
+            if report._summary() != summary:
+                raise ValueError("report.json and report.npz do not belong together")
+        except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            reason = " ".join(str(error).split())
+            raise NoiseproofError(f"cannot read a robustness report in {folder}: {reason}") from error
+        return report
 
     def _summary(self) -> dict[str, Any]:
         entries = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from noiseproof.checks import check_whole
@@ -75,7 +76,7 @@ def build_model(
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, NoiseproofError):
             raise
-        raise InvalidArgumentError(f"model {name!r} cannot be built with {options}: {error}") from error
+        raise InvalidArgumentError(f"model {name!r} does not take these options, {options}: {error}") from error
     normalize = None if mean is None or std is None else Normalize(mean, std)
     if normalize is not None and normalize.mean.numel() not in (1, in_channels):
         raise InvalidArgumentError(
@@ -93,7 +94,8 @@ def _from_library(
         module = _timm(name, num_classes, in_channels, options)
     else:
         raise UnknownNameError("model library", library, ("torchvision", "timm"))
-    backbone, head = split_at_last_linear(module)
+    size = options.get("image_size", options.get("img_size"))
+    backbone, head = split_at_last_linear(module, None if size is None else torch.zeros(2, in_channels, size, size))
     if embedding_dim is not None:
         backbone = nn.Sequential(backbone, nn.ReLU(), nn.Linear(head.in_features, embedding_dim))
         head = nn.Linear(embedding_dim, num_classes)

@@ -158,7 +158,7 @@ def _image_sizes(module: nn.Module) -> list[int]:
     own = getattr(module, "image_size", None)
     told = getattr(module, "default_cfg", None)
     timm = told.get("input_size") if isinstance(told, dict) else None
-    return [*([own] if isinstance(own, int) else []), *([timm[1]] if timm else []), *_IMAGE_SIZES]
+    return [*([own] if isinstance(own, int) else []), *_IMAGE_SIZES, *([timm[1]] if timm else [])]
 
 
 @contextmanager

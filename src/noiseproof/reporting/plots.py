@@ -38,12 +38,16 @@ def accuracy_plot(comparison: Comparison) -> Figure:
     kind of noise stand side by side.
     """
     levels = _levels(comparison.perturbations)
-    places = levels or [float(index) for index in range(len(comparison.perturbations))]
+    columns = comparison.perturbations
+    if levels:
+        order = sorted(range(len(columns)), key=levels.__getitem__)
+        levels, columns = [levels[index] for index in order], tuple(columns[index] for index in order)
+    places = levels or [float(index) for index in range(len(columns))]
     with _styled():
         figure = Figure(figsize=(7.2, 4.2), layout="constrained")
         axes = figure.subplots()
         for index, method in enumerate(comparison.methods):
-            cells = [comparison.cell(method, column) for column in comparison.perturbations]
+            cells = [comparison.cell(method, column) for column in columns]
             means = [100 * cell.mean for cell in cells]
             spreads = [
                 100 * (cell.std_over_draws if math.isnan(cell.std_over_seeds) else cell.std_over_seeds)
@@ -59,7 +63,8 @@ def accuracy_plot(comparison: Comparison) -> Figure:
             axes.set_xlabel("standard deviation σ of the Gaussian noise (input range 0 to 1)")
         else:
             axes.set_xticks(places, [short_name(column) for column in comparison.perturbations], rotation=30)
-        axes.legend(frameon=False, fontsize="small")
+        for text in axes.legend(frameon=False, fontsize="small").get_texts():
+            text.set_parse_math(False)
     return figure
 
 
@@ -67,7 +72,9 @@ def to_svg(figure: Figure) -> str:
     """Render a figure as an ``<svg>`` element without a size of its own, the same text every time."""
     text = io.StringIO()
     with _styled():
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(
+            text, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        )
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     return re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"|(<svg[^>]*?) width="[^"]*" height="[^"]*"',

@@ -61,7 +61,7 @@ class Table:
     def to_markdown(self) -> str:
         """Render as a Markdown table with its title and caption."""
         lines = [
-            _markdown_row(self.columns),
+            _markdown_row([_escape(column) for column in self.columns]),
             _markdown_row([":---", *["---:"] * (len(self.columns) - 1)]),
             *(
                 _markdown_row([f"**{_escape(str(e))}**" if e.best else _escape(str(e)) for e in row])
@@ -158,6 +158,9 @@ def _entry(cell: Cell, decimals: int) -> Entry:
 
 def _caption(comparison: Comparison) -> str:
     seeds, draws = len(comparison.seeds), comparison.draws
+    if draws == 1:
+        over = f"mean ± std over {seeds} training seeds" if seeds > 1 else "one training seed"
+        return f"Accuracy in %: {over}, one draw of the noise. Bold: best mean of the column."
     if seeds > 1:
         spread = f"mean ± std over {seeds} training seeds (std over {draws} draws of the noise)"
     else:

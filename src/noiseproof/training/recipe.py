@@ -96,7 +96,7 @@ class TrainSettings(_Settings):
 class EvaluateSettings(_Settings):
     """perturbations to measure under, and how many independent draws of each."""
 
-    perturbations: tuple[str, ...] = ("clean",)
+    perturbations: tuple[str, ...] = Field(("clean",), min_length=1)
     draws: int = Field(10, ge=1)
 
 

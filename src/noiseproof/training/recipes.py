@@ -63,7 +63,7 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None
 
 
 def _preset(name: Any) -> dict[str, Any]:
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise UnknownNameError("preset", str(name), PRESETS)
     return PRESETS[name]
 
@@ -110,7 +110,10 @@ def _read_file(name: str) -> dict[str, Any]:
         path = Path(name)
         if not path.is_file():
             raise RecipeError(f"the recipe file {name} does not exist")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"the recipe file {name} is not text in UTF-8") from error
     elif name in recipe_names():
         text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     else:
@@ -118,7 +121,7 @@ def _read_file(name: str) -> dict[str, Any]:
     try:
         raw = _plain_numbers(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise RecipeError(f"the recipe {name} is not valid YAML: {str(error).splitlines()[0]}") from error
+        raise RecipeError(f"the recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"the recipe {name} must be a mapping of keys to values")
     return raw

@@ -21,9 +21,11 @@ import torch
 
 from noiseproof import seeding
 from noiseproof.data import Splits, load_splits
+from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.sources import SourceOptions
-from noiseproof.errors import DataError, RunFolderError
+from noiseproof.errors import DataError, InvalidArgumentError, RunFolderError
 from noiseproof.evaluation import RobustnessReport
+from noiseproof.evaluation.accuracy import in_evaluation_mode
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
@@ -31,13 +33,14 @@ from noiseproof.models.files import ModelDescription, load_model, save_model
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import is_main_process, wait_for_everyone
+from noiseproof.training.folder import clear, require_free
 from noiseproof.training.log import MetricsLog
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
 from noiseproof.training.signals import stop_between_steps
 from noiseproof.training.trainer import EpochMetrics, Trainer
 
-__all__ = ["Run", "load_data", "require_same_recipe", "train", "with_provenance"]
+__all__ = ["Run", "load_data", "train", "with_provenance"]
 
 _VERSIONED = ("noiseproof", "torch", "torchvision", "accelerate", "numpy", "scikit-learn")
 
@@ -81,12 +84,16 @@ class Run:
         Raises:
             RunFolderError: the data is not what it was when the run was made.
         """
+        splits = load_data(self.recipe)
+        self.check_data(splits)
+        return splits
+
+    def check_data(self, splits: Splits) -> None:
+        """Raise a :class:`RunFolderError` where ``splits`` is not the data that the run was made with."""
         recipe = self.recipe
-        splits = load_data(recipe)
         known = recipe.provenance.get("data_fingerprint")
         if known is not None and splits.fingerprint() != known:
             raise RunFolderError(f"the data of {recipe.data.source!r} has changed since the run in {self.folder}")
-        return splits
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of every epoch."""
@@ -147,21 +154,27 @@ def train(
     folder = Path(out) if out is not None else Path("runs", settled.name, settled.method, f"seed-{settled.seed}")
     first = is_main_process()
     if first:
-        _claim(folder, settled, overwrite=overwrite, resume=resume)
+        require_free(folder, settled, overwrite=overwrite, resume=resume)
+    splits = data if data is not None else load_data(settled)
     wait_for_everyone()
     if resume and (folder / "model.safetensors").is_file():
-        return Run(folder)
-    splits = data if data is not None else load_data(settled)
+        finished = Run(folder)
+        finished.check_data(splits)
+        return finished
     _check_classes(splits)
     description = _describe(settled, splits)
     with seeding.seeded(settled.seed, "initial weights"):
         built = METHODS[settled.method](description.build(), settled.options(settled.method))
+    _check_fit(built.model, splits, settled)
     trainer = Trainer(built, splits, settled)
     state = load_checkpoint(folder) if resume else None
     if state is not None:
         trainer.load_state_dict(state)
+    elif first:
+        clear(folder)
     if first:
         write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits)))
+        shutil.rmtree(folder / "evaluation", ignore_errors=True)  # of weights that are gone
 
     title = f"train {settled.method}, seed {settled.seed}"
     log = MetricsLog(folder, keep_epochs=trainer.finished_epochs, tensorboard=settled.train.tensorboard, write=first)
@@ -191,55 +204,24 @@ def load_data(recipe: Recipe) -> Splits:
     )
 
 
-def _claim(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool) -> None:
-    """Make ``folder``, or raise where it is taken; with ``overwrite``, clear it if what it holds is a run."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"the output folder {folder} is a file; choose another with --out")
-    if not folder.exists() or not any(folder.iterdir()):
-        folder.mkdir(parents=True, exist_ok=True)
-        return
-    if not (folder / "recipe.yaml").is_file():
-        raise RunFolderError(f"the output folder {folder} holds files that are no run; choose another with --out")
-    if overwrite:
-        shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-    elif not resume:
-        raise RunFolderError(
-            f"the output folder {folder} already holds a run; choose another with --out, or pass --resume to go on "
-            "with it or --overwrite to replace it"
-        )
-    else:
-        require_same_recipe(folder, recipe)
-
-
-def require_same_recipe(folder: Path, recipe: Recipe) -> None:
-    """Raise where the run in ``folder`` was made by another recipe, naming the differences."""
-    there = load_recipe(folder / "recipe.yaml")
-    differences = _differences(there.for_run(there.method, there.seed).settings(), recipe.settings())
-    if differences:
-        raise RunFolderError(
-            f"{folder} holds a run of another recipe ({'; '.join(differences)}); choose another folder with --out, or "
-            "pass --overwrite"
-        )
-
-
-def _differences(there: Any, wanted: Any, path: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        keys = [*there, *(key for key in wanted if key not in there)]
-        return [
-            line
-            for key in keys
-            for line in _differences(there.get(key), wanted.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if there == wanted else [f"{path} is {there!r} there, {wanted!r} here"]
-
-
 def _check_classes(splits: Splits) -> None:
     """Raise where a class has no training sample: it could never be learnt."""
     absent = set(range(splits.train.num_classes)) - set(splits.train.labels.unique().tolist())
     if absent:
         names = ", ".join(splits.train.class_names[c] for c in sorted(absent))
         raise DataError(f"no training sample has the class {names}")
+
+
+def _check_fit(model: FeatureClassifier, splits: Splits, recipe: Recipe) -> None:
+    """Raise where the model cannot take the data's inputs, before anything is written."""
+    try:
+        with in_evaluation_mode(model):
+            model(to_unit_interval(splits.train[0][0]).unsqueeze(0))
+    except (RuntimeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"the model {recipe.model.name!r} cannot take inputs of shape {splits.train.input_shape}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
 
 def _describe(recipe: Recipe, splits: Splits) -> ModelDescription:

@@ -1,0 +1,89 @@
+"""What belongs to a run in its folder, and whether a folder may be used for a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from noiseproof.errors import RunFolderError
+from noiseproof.training.recipe import Recipe
+from noiseproof.training.recipes import load_recipe
+
+__all__ = ["clear", "require_free", "require_same_recipe"]
+
+_PARTS = (
+    "recipe.yaml",
+    "metrics.jsonl",
+    "model.safetensors",
+    "last.ckpt",
+    "previous.ckpt",
+    "evaluation",
+    "tensorboard",
+)
+
+
+def require_free(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool) -> None:
+    """Raise where ``folder`` is taken, and change nothing.
+
+    Args:
+        folder: where a run is to be.
+        recipe: of that run.
+        overwrite: whether it may replace a run that is there.
+        resume: whether it may go on with a run that is there, if that has the same recipe.
+
+    Raises:
+        RunFolderError: ``folder`` is a file, holds anything that is no part of a run, or holds a run that may
+            neither be replaced nor gone on with.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"the output folder {folder} is a file; choose another with --out")
+    there = list(folder.iterdir()) if folder.is_dir() else []
+    if not there:
+        return
+    if not (folder / "recipe.yaml").is_file() or len(_parts(folder)) < len(there):
+        raise RunFolderError(f"the output folder {folder} holds files that are no run; choose another with --out")
+    if overwrite:
+        return
+    if not resume:
+        raise RunFolderError(
+            f"the output folder {folder} already holds a run; choose another with --out, or pass --resume to go on "
+            "with it or --overwrite to replace it"
+        )
+    require_same_recipe(folder, recipe)
+
+
+def require_same_recipe(folder: Path, recipe: Recipe) -> None:
+    """Raise where the run in ``folder`` was made by another recipe, naming the differences."""
+    there = load_recipe(folder / "recipe.yaml")
+    differences = _differences(there.for_run(there.method, there.seed).settings(), recipe.settings())
+    if differences:
+        raise RunFolderError(
+            f"{folder} holds a run of another recipe ({'; '.join(differences)}); choose another folder with --out, or "
+            "pass --overwrite"
+        )
+
+
+def clear(folder: Path) -> None:
+    """Remove a run and nothing else from ``folder``, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in _parts(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _parts(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name in _PARTS or path.name.endswith(".tmp")]
+
+
+def _differences(there: Any, wanted: Any, path: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        keys = [*there, *(key for key in wanted if key not in there)]
+        return [
+            line
+            for key in keys
+            for line in _differences(there.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if there == wanted else [f"{path} is {there!r} there, {wanted!r} here"]
