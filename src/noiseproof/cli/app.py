@@ -124,8 +124,7 @@ def recipes(
     from noiseproof.training.recipes import dump_recipe, load_recipe, recipe_names
 
     if name is not None:
-        _print(dump_recipe(load_recipe(name).with_all_options()).removesuffix("
-"))
+        _print(dump_recipe(load_recipe(name).with_all_options()).removesuffix("\n"))
         return
     for each in recipe_names():
         line = Text.assemble((each, "bold"), "  ", load_recipe(each).description)

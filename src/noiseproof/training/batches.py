@@ -111,7 +111,9 @@ class TrainingBatches:
         return Views(labels, clean, noisy)
 
     def _augmented(self, inputs: Tensor, what: str, step: int) -> Tensor:
-        return to_unit_interval(self._augment(inputs, seeding.generator(self._seed, what, step, device=self._device)))
+        drawn = seeding.generator(self._seed, what, step, device=self._device)
+        augmented = to_unit_interval(self._augment(inputs, drawn))
+        return augmented.contiguous(memory_format=torch.channels_last) if augmented.ndim == 4 else augmented
 
     def _share(self, views: Views) -> Views:
         """This process's part of a batch, as large as every other's."""
