@@ -24,7 +24,7 @@ from noiseproof.training import Recipe, Run, load_recipe, train
 from noiseproof.training.recipes import dump_recipe
 from noiseproof.training.run import load_data, with_provenance
 
-__all__ = ["PAPER_METHODS", "compare", "evaluate_run"]
+__all__ = ["PAPER_METHODS", "compare", "comparison_folder", "evaluate_run"]
 
 # The order of the rows in Table 1.
 PAPER_METHODS = ("normal", "noisy", "mixed", "stability", "discriminative")
@@ -67,7 +67,7 @@ def compare(
         check_range("seeds", seed, 0)
     base = load_recipe(recipe, overrides)
     titles = {method: METHODS[method].title for method in methods}
-    folder = Path(out) if out is not None else Path("runs", base.name)
+    folder = Path(out) if out is not None else comparison_folder(base)
     data = load_data(base)
     reporter = progress or Silent()
     reports: dict[str, dict[int, RobustnessReport]] = {method: {} for method in methods}
@@ -90,6 +90,11 @@ def compare(
     return comparison
 
 
+def comparison_folder(recipe: Recipe) -> Path:
+    """Return where the comparison of a recipe goes, if nothing else is said."""
+    return Path("runs", recipe.name)
+
+
 def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -> None:
     """Write the comparison as ``table.md``, ``table.csv``, ``table.json`` and ``report.html``."""
     records = comparison_records(comparison)
@@ -106,7 +111,7 @@ def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -
 def _examples(recipe: Recipe, data: Splits, count: int = 3) -> list[Example]:
     """Show the first test sample of the first classes under every perturbation; none if the inputs are no images."""
     test = data.test
-    if len(test.input_shape) != 3:
+    if len(test.input_shape) != 3 or test.input_shape[0] not in (1, 3):
         return []
     first = [int((test.labels == c).nonzero()[0]) for c in range(test.num_classes) if bool((test.labels == c).any())]
     inputs = torch.stack([to_unit_interval(test[index][0]) for index in first[:count]])

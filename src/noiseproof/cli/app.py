@@ -102,14 +102,16 @@ def compare(
     What is finished in the output folder is not run again.
     """
     import noiseproof
-    from noiseproof.experiments import PAPER_METHODS
+    from noiseproof.experiments import PAPER_METHODS, comparison_folder
     from noiseproof.progress import ConsoleProgress
     from noiseproof.reporting import comparison_table
+    from noiseproof.training import load_recipe
 
     chosen = list(PAPER_METHODS) if methods == "all" else _split(methods)
-    folder = out or Path("runs", Path(recipe).stem)
+    overrides = _overrides(changes, data)
+    folder = out or comparison_folder(load_recipe(recipe, overrides))
     comparison = noiseproof.compare(
-        recipe, chosen, _numbers(seeds), _overrides(changes, data), folder, overwrite=overwrite,
+        recipe, chosen, _numbers(seeds), overrides, folder, overwrite=overwrite,
         progress=ConsoleProgress(errors()),
     )  # fmt: skip
     output().print(comparison_table(comparison).to_rich())

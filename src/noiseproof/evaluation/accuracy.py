@@ -100,6 +100,7 @@ def _correct(
 ) -> Tensor:
     """Whether the model is right on a block, for each of a group of draws: (draws, n) on the CPU."""
     inputs = block.inputs.to(device)
+    dtype = next((parameter.dtype for parameter in model.parameters()), inputs.dtype)
     # The last block is filled up, since random generators give other numbers when asked for fewer.
     size = len(inputs)
     inputs = torch.cat([inputs, inputs.new_zeros(BLOCK - size, *inputs.shape[1:])])
@@ -107,7 +108,7 @@ def _correct(
         draw.noise(inputs, seeding.generator(seed, draw.noise.spec, draw.number, block.number, device=device))[:size]
         for draw in group
     ]
-    logits = torch.cat([_logits(model, batch) for batch in torch.cat(views).split(batch_size)])
+    logits = torch.cat([_logits(model, batch) for batch in torch.cat(views).to(dtype).split(batch_size)])
     if int(block.labels.max()) >= logits.shape[1] or int(block.labels.min()) < 0:
         wrong = int(block.labels.max() if block.labels.max() >= logits.shape[1] else block.labels.min())
         raise DataError(f"the data has the label {wrong}, but the model knows the classes 0 to {logits.shape[1] - 1}")

@@ -109,7 +109,7 @@ class Recipe(_Settings):
         provenance: versions, hardware and the data's fingerprint, written by a run and ignored when read.
     """
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     preset: Literal["paper", "authors-code"] = "paper"
     method: str = "discriminative"
