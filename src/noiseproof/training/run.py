@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shutil
 from collections.abc import Mapping
@@ -224,8 +225,19 @@ def _check_fit(model: FeatureClassifier, splits: Splits, recipe: Recipe) -> None
         ) from error
 
 
-def _describe(recipe: Recipe, splits: Splits) -> ModelDescription:
+def _normalisation(splits: Splits) -> tuple[list[float], list[float]]:
+    """Mean and std of the first layer, per channel.
+
+    A channel that hardly varies, a dead sensor say, is not stretched to the size of the others, since the noise on it
+    would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
+    """
     mean, std = splits.train.channel_statistics()
+    floor = 0.1 * math.sqrt(sum(value**2 for value in std) / len(std))
+    return mean, [max(value, floor) for value in std]
+
+
+def _describe(recipe: Recipe, splits: Splits) -> ModelDescription:
+    mean, std = _normalisation(splits)
     return ModelDescription(
         name=recipe.model.name,
         embedding_dim=recipe.model.embedding_dim,
