@@ -16,6 +16,7 @@ import noiseproof as npf
 from noiseproof.errors import InvalidArgumentError, RunFolderError, UnknownNameError
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.experiments import evaluate_run
+from noiseproof.reporting import comparison_table
 from noiseproof.training import Recipe
 from tests.cli.problems import TINY, contents
 from tests.evaluation.problems import report
@@ -277,3 +278,16 @@ def test_an_evaluation_is_kept_and_used_again_for_the_same_question_only(recipe:
     assert len(watcher.begun) == 5
     assert evaluate_run(run, ["clean"], progress=watcher) == run.report()
     assert len(watcher.begun) == 5
+
+
+def test_tables_of_weights_chosen_on_the_test_set_say_so(tmp_path: Path) -> None:
+    overrides = {
+        "preset": "authors-code",
+        "train.epochs": 1,
+        "train.max_steps": 2,
+        "evaluate.perturbations": ["clean"],
+    }
+    comparison = npf.compare("digits", ["normal"], [0], overrides, tmp_path / "runs")
+    assert "chosen on the test set" in comparison_table(comparison).caption
+    for name in ("table.md", "table.json", "report.html"):
+        assert "chosen on the test set" in (tmp_path / "runs" / name).read_text(encoding="utf-8")

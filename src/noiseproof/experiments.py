@@ -85,7 +85,7 @@ def compare(
                 )
                 reports[method][seed] = evaluate_run(run, data=data, again=overwrite, progress=reporter)
                 task.advance()
-    comparison = Comparison(base.name, reports, titles)
+    comparison = Comparison(base.name, reports, titles, base.caveat)
     _write(comparison, base, data, folder)
     return comparison
 
@@ -98,7 +98,12 @@ def comparison_folder(recipe: Recipe) -> Path:
 def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -> None:
     """Write the comparison as ``table.md``, ``table.csv``, ``table.json`` and ``report.html``."""
     records = comparison_records(comparison)
-    summary = {"title": comparison.title, "accuracies": records, "recipe": recipe.with_all_options().settings()}
+    summary = {
+        "title": comparison.title,
+        "caveat": comparison.caveat,
+        "accuracies": records,
+        "recipe": recipe.with_all_options().settings(),
+    }
     page = comparison_page(
         comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data)
     )

@@ -84,7 +84,7 @@ def evaluate(
 
     finished = Run(run)
     report = evaluate_run(finished, perturb or None, draws=draws, seed=seed, progress=ConsoleProgress(errors()))
-    output().print(report_table(report, finished.name).to_rich())
+    output().print(report_table(report, finished.name, finished.recipe.caveat).to_rich())
 
 
 @app.command()

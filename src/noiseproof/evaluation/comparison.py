@@ -41,15 +41,21 @@ class Comparison:
         title: what was compared.
         reports: ``reports[method][seed]``; all with the same perturbations.
         method_titles: what tables print for each method.
+        caveat: what tables have to say of how the models came about; empty for nothing.
 
     Raises:
         InvalidArgumentError: nothing to compare, or reports on different perturbations.
     """
 
     def __init__(
-        self, title: str, reports: Mapping[str, Mapping[int, RobustnessReport]], method_titles: Mapping[str, str]
+        self,
+        title: str,
+        reports: Mapping[str, Mapping[int, RobustnessReport]],
+        method_titles: Mapping[str, str],
+        caveat: str = "",
     ) -> None:
         self.title = title
+        self.caveat = caveat
         self.reports = {method: dict(by_seed) for method, by_seed in reports.items() if by_seed}
         self.method_titles = dict(method_titles)
         columns = {tuple(report) for by_seed in self.reports.values() for report in by_seed.values()}

@@ -82,7 +82,12 @@ def comparison_table(comparison: Comparison) -> Table:
         for method in comparison.methods
     )
     title = f"Test accuracy under perturbations: {comparison.title}"
-    return Table(title, ("Method", *map(short_name, comparison.perturbations)), rows, _caption(comparison))
+    return Table(
+        title,
+        ("Method", *map(short_name, comparison.perturbations)),
+        rows,
+        f"{_caption(comparison)} {comparison.caveat}".rstrip(),
+    )
 
 
 def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
@@ -115,8 +120,8 @@ def to_csv(records: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def report_table(report: RobustnessReport, title: str) -> Table:
-    """Accuracy in percent of one model, a row per perturbation."""
+def report_table(report: RobustnessReport, title: str, caveat: str = "") -> Table:
+    """Accuracy in percent of one model, a row per perturbation; ``caveat`` ends the caption."""
     decimals = decimals_for(len(report.labels))
     rows = tuple(
         (
@@ -128,7 +133,7 @@ def report_table(report: RobustnessReport, title: str) -> Table:
         for result in report.values()
     )
     caption = f"Accuracy in % of {len(report.labels)} samples; std over independent draws of the perturbation."
-    return Table(title, ("Perturbation", "Accuracy", "std", "Draws"), rows, caption)
+    return Table(title, ("Perturbation", "Accuracy", "std", "Draws"), rows, f"{caption} {caveat}".rstrip())
 
 
 def short_name(key: str) -> str:

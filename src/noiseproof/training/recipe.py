@@ -148,6 +148,13 @@ class Recipe(_Settings):
         """Return the options of ``method``, defaults filled in."""
         return METHODS[method].Options.model_validate(self.methods.get(method, {}))
 
+    @property
+    def caveat(self) -> str:
+        """What every table made from this recipe has to say; empty for nothing."""
+        if self.train.keep == "best-test":
+            return "The weights were chosen on the test set, so these accuracies are too good."
+        return ""
+
     def for_run(self, method: str, seed: int) -> Recipe:
         """Return the recipe of one run: one method with all its options, one seed."""
         methods = {method: self.options(method).model_dump()}
