@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["write_atomically", "write_text"]
+__all__ = ["is_temporary", "keep_as", "write_atomically", "write_text"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write`` with a temporary path beside ``path``, and move the result there once it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -28,3 +30,24 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
     write_atomically(path, write)
+
+
+def keep_as(path: Path, other: Path) -> None:
+    """Give the file at ``path`` the name ``other`` too, in place of what has it, so that both are whole all along."""
+    spare = _temporary(other)
+    spare.unlink(missing_ok=True)
+    try:
+        os.link(path, spare)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, spare)
+    spare.replace(other)
+    spare.unlink(missing_ok=True)  # renaming a file to another name of itself does nothing
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether ``path`` is a file that this module had under way when its process was killed."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -40,8 +40,18 @@ def decode_rgb(file: BinaryIO | Path, name: str, size: tuple[int, int] | None = 
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith(("I", "F")):
+        return _eight_bits(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, picture)
     return picture
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Bring 16-bit grey to 8 bits; converting it as it is would clip all but the darkest pixels to white."""
+    values = np.asarray(picture)
+    if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise ValueError(f"grey values of type {values.dtype} outside 0 to 65535")
+    return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from noiseproof import seeding
 from noiseproof.data import ArrayDataset, Augmentation, LabelledDataset
 from noiseproof.data.dataset import to_unit_interval
+from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.methods import Views
 from noiseproof.perturbations import Perturbation
 
@@ -28,8 +29,8 @@ class TrainingBatches:
     Args:
         data: the training set.
         device: where the views are made.
-        batch_size: N, over all processes; the last batch of an epoch is smaller, and left out if it has a single
-            sample, which batch normalisation cannot use.
+        batch_size: N, over all processes, and a multiple of their number; the last batch of an epoch is smaller, and
+            left out if a process would get fewer than two samples, which batch normalisation cannot use.
         seed: of the run.
         augment: applied to the clean view.
         noise: applied to the augmented inputs, giving the noisy view.
@@ -55,6 +56,8 @@ class TrainingBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        if batch_size % world_size:
+            raise InvalidArgumentError(f"train.batch_size = {batch_size} cannot be shared by {world_size} processes")
         self._device = torch.device(device)
         self._data = data.to(self._device) if isinstance(data, ArrayDataset) else data
         self._batch_size = batch_size
@@ -69,13 +72,13 @@ class TrainingBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.count(len(self._data), self._batch_size)
+        return self.count(len(self._data), self._batch_size, self._world_size)
 
     @staticmethod
-    def count(samples: int, batch_size: int) -> int:
+    def count(samples: int, batch_size: int, world_size: int = 1) -> int:
         """Return how many batches an epoch over ``samples`` has."""
         full, rest = divmod(samples, batch_size)
-        return max(1, full + (rest > 1))
+        return max(1, full + (rest >= 2 * world_size))
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Views]:
         """Yield the batches of an epoch (counted from 0) from number ``first`` on.
@@ -85,10 +88,10 @@ class TrainingBatches:
         order = torch.randperm(len(self._data), generator=seeding.generator(self._seed, "order", epoch))
         chosen = list(order.split(self._batch_size))[first : self.steps_per_epoch]
         step = epoch * self.steps_per_epoch + first
-        for offset, (inputs, labels) in enumerate(self._fetch(chosen)):
+        for offset, (inputs, labels) in enumerate(self._fetch(chosen, epoch)):
             yield self._share(self._views(inputs, labels, step + offset))
 
-    def _fetch(self, chosen: list[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+    def _fetch(self, chosen: list[Tensor], epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         if isinstance(self._data, ArrayDataset):
             for indices in chosen:
                 here = indices.to(self._device)
@@ -96,9 +99,20 @@ class TrainingBatches:
             return
         pinned = self._device.type == "cuda"
         batches = [indices.tolist() for indices in chosen]
-        loader = DataLoader(self._data, batch_sampler=batches, num_workers=self._workers, pin_memory=pinned)
-        for inputs, labels in loader:
-            yield inputs.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+        loader = DataLoader(
+            self._data,
+            batch_sampler=batches,
+            num_workers=self._workers,
+            pin_memory=pinned,
+            generator=seeding.generator(self._seed, "loader", epoch),  # else it would draw from the global one
+        )
+        try:
+            for inputs, labels in loader:
+                yield inputs.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+        except DataError as error:  # of a worker, whose traceback is part of the message
+            raise DataError(
+                str(error).strip().splitlines()[-1].removeprefix("noiseproof.errors.DataError: ")
+            ) from None
 
     def _views(self, inputs: Tensor, labels: Tensor, step: int) -> Views:
         augmented = self._augmented(inputs, "augment", step)
@@ -119,7 +133,7 @@ class TrainingBatches:
         """This process's part of a batch, as large as every other's."""
         if self._world_size == 1:
             return views
-        size = max(1, views.labels.shape[0] // self._world_size)
+        size = views.labels.shape[0] // self._world_size
         mine = slice(self._rank * size, (self._rank + 1) * size)
         return Views(*(None if view is None else view[mine] for view in views))  # type: ignore[arg-type]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor
 
 from noiseproof.errors import RunFolderError
-from noiseproof.files import write_atomically
+from noiseproof.files import keep_as, write_atomically
 
 __all__ = ["load_checkpoint", "remove_checkpoints", "save_checkpoint"]
 
@@ -32,11 +30,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     def write(path: Path) -> None:
         torch.save(sealed, path)
         if (folder / LAST).exists():
-            # Two names for one file: at no moment is there no whole checkpoint under the name of the last one.
-            spare = folder / f".{PREVIOUS}.{os.getpid()}.tmp"
-            spare.unlink(missing_ok=True)
-            os.link(folder / LAST, spare)
-            spare.replace(folder / PREVIOUS)
+            keep_as(folder / LAST, folder / PREVIOUS)
 
     write_atomically(folder / LAST, write)
 
@@ -68,10 +62,12 @@ def remove_checkpoints(folder: Path) -> None:
 
 def _verified(path: Path) -> dict[str, Any] | None:
     try:
-        sealed = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sealed = torch.load(path, map_location="cpu", weights_only=True)
         state: dict[str, Any] = sealed["state"]
         return state if sealed["sha256"] == _digest(state) else None
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+    except Exception:  # a damaged file makes torch raise nearly anything
         return None
 
 
@@ -90,11 +86,12 @@ def _feed(digest: Any, value: Any) -> None:
     elif isinstance(value, dict):
         digest.update(f"dict {len(value)} ".encode())
         for key, inner in value.items():
-            digest.update(repr(key).encode())
+            _feed(digest, key)
             _feed(digest, inner)
     elif isinstance(value, list | tuple):
         digest.update(f"list {len(value)} ".encode())
         for inner in value:
             _feed(digest, inner)
     else:
-        digest.update(repr(value).encode())
+        text = repr(value)
+        digest.update(f"{type(value).__name__} {len(text)} {text} ".encode())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env
 
-__all__ = ["is_main_process", "make_accelerator", "wait_for_everyone"]
+__all__ = ["any_process", "is_main_process", "make_accelerator", "wait_for_everyone"]
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -16,15 +18,35 @@ def make_accelerator(precision: str) -> Accelerator:
     Accelerate keeps the precision in a process-wide state that refuses to change; since runs of different precision
     may follow one another here, that part of the state is made anew.
     """
+    _processes()
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=_MIXED_PRECISION[precision])
+    return Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=_on_cpu())
 
 
 def is_main_process() -> bool:
     """Whether this is the one process that writes; true where there is only one."""
-    return bool(PartialState().is_main_process)
+    return bool(_processes().is_main_process)
 
 
 def wait_for_everyone() -> None:
     """Wait until every process is here."""
-    PartialState().wait_for_everyone()
+    _processes().wait_for_everyone()
+
+
+def any_process(flag: bool) -> bool:
+    """Whether ``flag`` is set in any process."""
+    state = _processes()
+    if state.num_processes == 1:
+        return flag
+    flags = torch.tensor(int(flag), device=state.device)
+    torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+    return bool(flags)
+
+
+def _processes() -> PartialState:
+    """The processes that ``accelerate launch`` or ``torchrun`` started; on a CPU Accelerate has to be told of them."""
+    return PartialState(cpu=_on_cpu())
+
+
+def _on_cpu() -> bool:
+    return bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.accelerator.is_available()

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from noiseproof.errors import RunFolderError
+from noiseproof.files import is_temporary
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import load_recipe
 
-__all__ = ["clear", "require_free", "require_same_recipe"]
+__all__ = ["clear", "remove_leftovers", "require_free", "require_same_recipe"]
 
 _PARTS = (
     "recipe.yaml",
@@ -38,10 +39,10 @@ def require_free(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool)
     """
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"the output folder {folder} is a file; choose another with --out")
-    there = list(folder.iterdir()) if folder.is_dir() else []
+    there = [path for path in folder.iterdir() if not is_temporary(path)] if folder.is_dir() else []
     if not there:
         return
-    if not (folder / "recipe.yaml").is_file() or len(_parts(folder)) < len(there):
+    if not (folder / "recipe.yaml").is_file() or any(path.name not in _PARTS for path in there):
         raise RunFolderError(f"the output folder {folder} holds files that are no run; choose another with --out")
     if overwrite:
         return
@@ -65,17 +66,25 @@ def require_same_recipe(folder: Path, recipe: Recipe) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove a run and nothing else from ``folder``, which is made if it is not there."""
+    """Remove a run and nothing else from ``folder``, which is made if it is not there.
+
+    The recipe goes last: as long as anything of the run is there, the folder can be told to hold one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for path in _parts(folder):
+    remove_leftovers(folder)
+    for name in reversed(_PARTS):
+        path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
+            path.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process had half written."""
+    for path in folder.iterdir():
+        if is_temporary(path):
             path.unlink()
-
-
-def _parts(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name in _PARTS or path.name.endswith(".tmp")]
 
 
 def _differences(there: Any, wanted: Any, path: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from noiseproof.errors import InvalidArgumentError
 from noiseproof.files import write_text
 
-__all__ = ["MetricsLog"]
+__all__ = ["MetricsLog", "require_tensorboard"]
 
 
 class MetricsLog:
@@ -29,7 +29,7 @@ class MetricsLog:
     def __init__(self, folder: Path, *, keep_epochs: int = 0, tensorboard: bool = False, write: bool = True) -> None:
         self._path = folder / "metrics.jsonl"
         self._write = write
-        self._board = _board(folder / "tensorboard") if tensorboard and write else None
+        self._board = _board(folder / "tensorboard", keep_epochs + 1) if tensorboard and write else None
         if write:
             kept = self._path.read_text(encoding="utf-8").splitlines()[:keep_epochs] if self._path.is_file() else []
             write_text(self._path, "".join(line + "\n" for line in kept))
@@ -54,11 +54,18 @@ class MetricsLog:
             self._board.close()
 
 
-def _board(folder: Path) -> Any:
+def require_tensorboard() -> None:
+    """Raise an :class:`InvalidArgumentError` where TensorBoard is not installed."""
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401
     except ImportError:
         raise InvalidArgumentError(
             "train.tensorboard needs TensorBoard: pip install 'noiseproof[tensorboard]'"
         ) from None
-    return SummaryWriter(str(folder))
+
+
+def _board(folder: Path, first_epoch: int) -> Any:
+    require_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=first_epoch)

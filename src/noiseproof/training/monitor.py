@@ -35,7 +35,7 @@ class LossMonitor:
     def add(self, result: StepResult) -> None:
         """Take in the result of one step."""
         values = torch.stack([part.detach().float() for part in (*result.parts.values(), result.loss)])
-        correct = (result.logits.detach().argmax(1) == result.labels).sum()
+        correct = (result.logits.detach().argmax(1) == result.labels).sum(dtype=torch.float32)
         if self._sums is None or self._first_bad is None or self._bad_values is None or self._correct is None:
             self._names = [*result.parts, "loss"]
             self._sums = torch.zeros_like(values)
@@ -75,12 +75,12 @@ class LossMonitor:
             values = over_processes(values)
         return dict(zip([*self._names, "accuracy"], values.tolist(), strict=True))
 
-    def state_dict(self) -> dict[str, Any]:
-        """The sums so far, so that an epoch may be finished by another process."""
+    def state_dict(self, over_processes: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """The sums so far, averaged over all processes, so that an epoch may be finished later by as many."""
         return {
             "names": self._names,
-            "sums": self._sums,
-            "correct": self._correct,
+            "sums": None if self._sums is None else over_processes(self._sums),
+            "correct": None if self._correct is None else over_processes(self._correct),
             "steps": self._steps,
             "seen": self._seen,
         }

@@ -57,7 +57,8 @@ def _one_cycle(step: int, rise: float, total_steps: int) -> float:
     peak = rise * total_steps - 1
     if step <= peak:
         return _cosine(low, 1.0, step / peak if peak > 0 else 1.0)
-    return _cosine(1.0, lowest, min(1.0, (step - peak) / max(1.0, total_steps - 1 - peak)))
+    fall = total_steps - 1 - peak
+    return _cosine(1.0, lowest, min(1.0, (step - peak) / fall) if fall > 0 else 1.0)
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

@@ -34,8 +34,8 @@ from noiseproof.models.files import ModelDescription, load_model, save_model
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import is_main_process, wait_for_everyone
-from noiseproof.training.folder import clear, require_free
-from noiseproof.training.log import MetricsLog
+from noiseproof.training.folder import clear, remove_leftovers, require_free
+from noiseproof.training.log import MetricsLog, require_tensorboard
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
 from noiseproof.training.signals import stop_between_steps
@@ -91,10 +91,7 @@ class Run:
 
     def check_data(self, splits: Splits) -> None:
         """Raise a :class:`RunFolderError` where ``splits`` is not the data that the run was made with."""
-        recipe = self.recipe
-        known = recipe.provenance.get("data_fingerprint")
-        if known is not None and splits.fingerprint() != known:
-            raise RunFolderError(f"the data of {recipe.data.source!r} has changed since the run in {self.folder}")
+        _check_data(self.folder, splits)
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of every epoch."""
@@ -158,11 +155,16 @@ def train(
         require_free(folder, settled, overwrite=overwrite, resume=resume)
     splits = data if data is not None else load_data(settled)
     wait_for_everyone()
+    resume = resume and not overwrite
     if resume and (folder / "model.safetensors").is_file():
         finished = Run(folder)
         finished.check_data(splits)
+        if first:
+            _tidy(folder)
         return finished
     _check_classes(splits)
+    if settled.train.tensorboard:
+        require_tensorboard()
     description = _describe(settled, splits)
     with seeding.seeded(settled.seed, "initial weights"):
         built = METHODS[settled.method](description.build(), settled.options(settled.method))
@@ -170,10 +172,12 @@ def train(
     trainer = Trainer(built, splits, settled)
     state = load_checkpoint(folder) if resume else None
     if state is not None:
+        _check_data(folder, splits)
         trainer.load_state_dict(state)
-    elif first:
-        clear(folder)
+    wait_for_everyone()
     if first:
+        if state is None:
+            clear(folder)
         write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits)))
         shutil.rmtree(folder / "evaluation", ignore_errors=True)  # of weights that are gone
 
@@ -187,11 +191,19 @@ def train(
             checkpoint=lambda checkpointed: save_checkpoint(folder, checkpointed) if first else None,
             stop=stop,
         )
-    if first:
-        save_model(folder / "model.safetensors", built.model, description)
-        remove_checkpoints(folder)
-    wait_for_everyone()
+        if first:
+            save_model(folder / "model.safetensors", built.model, description)
+            _tidy(folder)
+        wait_for_everyone()
+        if stop:
+            stop.stop()
     return Run(folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a finished run no longer needs."""
+    remove_checkpoints(folder)
+    remove_leftovers(folder)
 
 
 def load_data(recipe: Recipe) -> Splits:
@@ -203,6 +215,13 @@ def load_data(recipe: Recipe) -> Splits:
         split_seed=recipe.data.split_seed,
         options=SourceOptions(recipe.data.image_size, recipe.data.skip_broken, recipe.data.download),
     )
+
+
+def _check_data(folder: Path, splits: Splits) -> None:
+    recipe = load_recipe(folder / "recipe.yaml")
+    known = recipe.provenance.get("data_fingerprint")
+    if known is not None and splits.fingerprint() != known:
+        raise RunFolderError(f"the data of {recipe.data.source!r} has changed since the run in {folder}")
 
 
 def _check_classes(splits: Splits) -> None:

@@ -25,11 +25,11 @@ class StopRequest:
 
         Raises:
             KeyboardInterrupt: after Ctrl-C.
-            SystemExit: after SIGTERM, with the usual code 143.
+            SystemExit: after SIGTERM, or where another process was asked, with the usual code 143.
         """
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + (self.signal or 0))
+        raise SystemExit(128 + (self.signal or signal.SIGTERM))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from noiseproof.models import FeatureClassifier
 from noiseproof.perturbations import perturbation
 from noiseproof.progress import Task
 from noiseproof.training.batches import TrainingBatches, steps_for
-from noiseproof.training.engine import make_accelerator
+from noiseproof.training.engine import any_process, make_accelerator
 from noiseproof.training.monitor import LossMonitor
 from noiseproof.training.optimization import build_optimizer, build_scheduler
 from noiseproof.training.recipe import Recipe
@@ -123,7 +123,7 @@ class Trainer:
             task.advance(1, self._note(started, begun) if self.step % _STEPS_BETWEEN_LOOKS == 0 else "")
             if self.step == self.total_steps:
                 break
-            if stop and self.step % self.batches.steps_per_epoch:
+            if any_process(bool(stop)) and self.step % self.batches.steps_per_epoch:
                 checkpoint(self.state_dict())
                 stop.stop()
         self.monitor.check()
@@ -135,9 +135,10 @@ class Trainer:
         task.advance(0, self._note(started, begun))
         if self.step == self.total_steps:
             return
-        if stop or (epoch + 1) % self.recipe.train.checkpoint_every == 0:
+        stopping = any_process(bool(stop))
+        if stopping or (epoch + 1) % self.recipe.train.checkpoint_every == 0:
             checkpoint(self.state_dict())
-        if stop:
+        if stopping:
             stop.stop()
 
     def _step(self, views: Any) -> None:
@@ -204,7 +205,7 @@ class Trainer:
             "scaler": None if scaler is None else scaler.state_dict(),
             "average": self.average.state_dict(),
             "best": vars(self.best),
-            "monitor": self.monitor.state_dict(),
+            "monitor": self.monitor.state_dict(self._mean_over_processes),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

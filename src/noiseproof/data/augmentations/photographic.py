@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from noiseproof.checks import check_range
 from noiseproof.data.augmentations.base import Augmentation, register
+from noiseproof.errors import InvalidArgumentError
 
 __all__ = ["ColorJitter", "RandomPerspective", "RandomRotation"]
 
@@ -47,6 +48,11 @@ class ColorJitter(_PerSample):
     def __post_init__(self) -> None:
         for key in ("brightness", "contrast", "saturation"):
             check_range(f"{key} of the augmentation 'jitter'", getattr(self, key), 0, 1)
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if x.shape[1] not in (1, 3):
+            raise InvalidArgumentError(f"the augmentation 'jitter' takes 1 or 3 channels, got {x.shape[1]}")
+        return super().apply(x, generator)
 
     def transform(self) -> Callable[[Tensor], Tensor]:
         jitter: Callable[[Tensor], Tensor] = v2.ColorJitter(self.brightness, self.contrast, self.saturation)

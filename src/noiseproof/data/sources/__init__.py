@@ -40,6 +40,12 @@ def load_splits(
     name, _, argument = source.partition(":")
     loaded = SOURCES[name](argument, options or SourceOptions())
     train, validation, test = loaded.train, loaded.validation, loaded.test
+    for part, name_of_part in ((validation, "validation"), (test, "test")):
+        if part is not None and part.input_shape != train.input_shape:
+            raise DataError(
+                f"the {name_of_part} inputs of {source!r} have shape {part.input_shape}, the training inputs "
+                f"{train.input_shape}"
+            )
     if train.num_classes < 2:
         raise DataError(f"the data of {source!r} has {train.num_classes} class; at least 2 are needed")
     if test is None:

@@ -40,7 +40,7 @@ def _load(name: str, dataset: Callable[..., Any], argument: str, options: Source
         except (RuntimeError, OSError) as error:
             raise DataError(
                 f"{name} is not in {folder}; give a folder as {name}:PATH or parquet:PATH, or ask for a download "
-                f"with --set data.download=true ({str(error).splitlines()[0]})"
+                f"with --set data.download=true ({(str(error) or type(error).__name__).splitlines()[0]})"
             ) from error
         images = torch.from_numpy(loaded.data).permute(0, 3, 1, 2).contiguous()
         parts.append(ArrayDataset(images, torch.tensor(loaded.targets), loaded.classes))

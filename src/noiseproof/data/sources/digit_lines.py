@@ -15,5 +15,5 @@ def digit_lines(argument: str, options: SourceOptions) -> SourceData:
     images = digits(argument, options).train
     assert isinstance(images, ArrayDataset)  # noqa: S101 - for the type checker
     return SourceData(
-        ArrayDataset(images.inputs.squeeze(1).transpose(1, 2).clone(), images.labels, images.class_names)
+        ArrayDataset(images.inputs.squeeze(1).transpose(1, 2).contiguous(), images.labels, images.class_names)
     )

@@ -34,6 +34,8 @@ def folder(argument: str, options: SourceOptions) -> SourceData:
         part: next((top / name for name in names if (top / name).is_dir()), None)
         for part, names in {"train": _TRAIN, "validation": _VALIDATION, "test": _TEST}.items()
     }
+    if parts["train"] is None and (parts["validation"] or parts["test"]):
+        raise DataError(f"{top} has a folder for validation or testing, but none named train")
     root = parts["train"] or top
     classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
@@ -42,14 +44,13 @@ def folder(argument: str, options: SourceOptions) -> SourceData:
     size = train.input_shape[1:]
     fixed = options._replace(image_size=(size[0], size[1]))
     validation, test = (
-        None if place is None or parts["train"] is None else _read(place, classes, fixed)
-        for place in (parts["validation"], parts["test"])
+        None if place is None else _read(place, classes, fixed) for place in (parts["validation"], parts["test"])
     )
     return SourceData(train, test=test, validation=validation)
 
 
 def _read(root: Path, classes: list[str], options: SourceOptions) -> LabelledDataset:
-    unknown = [path.name for path in root.iterdir() if path.is_dir() and path.name not in (*classes, *_hidden(path))]
+    unknown = {path.name for path in root.iterdir() if path.is_dir() and not _hidden(path, root)} - set(classes)
     if unknown:
         raise DataError(f"{root} has the classes {', '.join(sorted(unknown))}, which the training part has not")
     pairs = [
@@ -57,22 +58,24 @@ def _read(root: Path, classes: list[str], options: SourceOptions) -> LabelledDat
         for label, name in enumerate(classes)
         if (root / name).is_dir()
         for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
+        if path.suffix.lower() in _SUFFIXES and path.is_file() and not _hidden(path, root)
     ]
     if not pairs:
         raise DataError(f"{root} holds no pictures ({', '.join(_SUFFIXES)})")
     paths, labels = zip(*pairs, strict=True)
-    files = ImageFiles(paths, torch.tensor(labels), classes, options.image_size or _size_of(paths[0]))
+    files = ImageFiles(paths, torch.tensor(labels), classes, options.image_size or (1, 1))
     if options.skip_broken:
         files, faults = files.readable()
         if faults:
             warnings.warn(f"left out {len(faults)} pictures that cannot be read, such as: {faults[0]}", stacklevel=2)
+    if options.image_size is None:
+        files = ImageFiles(files.paths, files.labels, classes, _size_of(files.paths[0]))
     height, width = files.size
     return files.loaded() if len(files) * 3 * height * width <= _IN_MEMORY else files
 
 
-def _hidden(path: Path) -> tuple[str, ...]:
-    return (path.name,) if path.name.startswith(".") else ()
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _size_of(path: Path) -> tuple[int, int]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from noiseproof.data.dataset import ArrayDataset
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions
@@ -26,22 +29,38 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
     if not argument or not path.is_file():
         raise DataError(f"the data source 'npz' needs a file, as in npz:PATH; {argument or 'nothing'} is none")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(f"cannot read {argument}: {error}") from error
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"cannot read {argument} as an .npz archive: {error}") from error
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing or ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{argument} needs arrays x and y (and x_test with y_test), it has: {', '.join(arrays)}")
-    labels = np.concatenate([arrays[name] for name in ("y", "y_test") if name in arrays])
+    labels = {name: _labels(name, arrays[name]) for name in ("y", "y_test") if name in arrays}
+    largest = max(int(part.max(initial=0)) for part in labels.values())
+    names = [str(name) for name in np.atleast_1d(arrays.get("class_names", np.arange(largest + 1)))]
+    train = ArrayDataset(_inputs("x", arrays["x"]), torch.from_numpy(labels["y"]), names)
+    if "x_test" not in arrays:
+        return SourceData(train)
+    test = ArrayDataset(_inputs("x_test", arrays["x_test"]), torch.from_numpy(labels["y_test"]), names)
+    if test.input_shape != train.input_shape:
+        raise DataError(f"x_test has inputs of shape {test.input_shape}, x of {train.input_shape}")
+    return SourceData(train, test=test)
+
+
+def _labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"y in {argument} must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}")
-    names = [str(name) for name in arrays.get("class_names", np.arange(labels.max(initial=0) + 1))]
+        raise DataError(f"{name} must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}")
+    if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{name} holds the label {labels.max()}")
+    return labels.astype(np.int64)
 
-    def part(x: str, y: str) -> ArrayDataset:
-        inputs = torch.from_numpy(arrays[x])
-        return ArrayDataset(
-            inputs if inputs.dtype == torch.uint8 else inputs.float(), torch.from_numpy(arrays[y]), names
-        )
 
-    return SourceData(part("x", "y"), test=part("x_test", "y_test") if "x_test" in arrays else None)
+def _inputs(name: str, inputs: NDArray[Any]) -> torch.Tensor:
+    if inputs.dtype == np.uint8:
+        return torch.from_numpy(inputs)
+    if not (
+        np.issubdtype(inputs.dtype, np.floating) or np.issubdtype(inputs.dtype, np.integer) or inputs.dtype == bool
+    ):
+        raise DataError(f"{name} must be numbers, got {inputs.dtype}")
+    return torch.from_numpy(inputs.astype(np.float32))

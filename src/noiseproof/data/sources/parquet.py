@@ -11,9 +11,10 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from noiseproof.data.dataset import ArrayDataset
 from noiseproof.data.images import decode_rgb
@@ -42,14 +43,25 @@ def parquet(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG00
         expected = int(_SHARD.match(paths[0].name)["count"])  # type: ignore[index]
         if len(paths) != expected:
             raise DataError(f"{folder} holds {len(paths)} of the {expected} shards of the split {split!r}")
-    found = {name: next((_load(shards[s]) for s in names if s in shards), None) for name, names in
-             {"train": _TRAIN, "validation": _VALIDATION, "test": _TEST}.items()}  # fmt: skip
-    if found["train"] is None:
+    wanted = {"train": _TRAIN, "validation": _VALIDATION, "test": _TEST}
+    parts = {part: _load(shards[split]) for part, splits in wanted.items() for split in splits if split in shards}
+    if "train" not in parts:
         raise DataError(f"{folder} holds no files named train-00000-of-….parquet; found splits: {sorted(shards)}")
-    return SourceData(found["train"], test=found["test"], validation=found["validation"])
+    counted = [str(number) for number in range(max(int(part.labels.max()) for part in parts.values()) + 1)]
+    names = parts["train"].class_names or counted
+    data = {part: ArrayDataset(loaded.images, loaded.labels, names) for part, loaded in parts.items()}
+    return SourceData(data["train"], test=data.get("test"), validation=data.get("validation"))
 
 
-def _load(paths: list[Path]) -> ArrayDataset:
+class _Part(NamedTuple):
+    """A split as it lies in its files; ``class_names`` is empty where the files name none."""
+
+    images: Tensor
+    labels: Tensor
+    class_names: list[str]
+
+
+def _load(paths: list[Path]) -> _Part:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -60,15 +72,20 @@ def _load(paths: list[Path]) -> ArrayDataset:
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot read {paths[0].name} and its like: {error}") from error
     image_column, label_column = _columns(table, paths[0])
-    encoded = table.column(image_column).to_pylist()
-    names = [f"row {row}" + (f" ({cell['path']})" if cell.get("path") else "") for row, cell in enumerate(encoded)]
+    cells = table.column(image_column).to_pylist()
+    labels = table.column(label_column).to_pylist()
+    for row, (cell, label) in enumerate(zip(cells, labels, strict=True)):
+        if cell is None or cell.get("bytes") is None or label is None:
+            raise DataError(
+                f"row {row} of {paths[0].name} and its like has no {'image' if label is not None else 'label'}"
+            )
+    names = [f"row {row}" + (f" ({cell['path']})" if cell.get("path") else "") for row, cell in enumerate(cells)]
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda cell, name: decode_rgb(io.BytesIO(cell["bytes"]), name), encoded, names))
+        images = list(pool.map(lambda cell, name: decode_rgb(io.BytesIO(cell["bytes"]), name), cells, names))
     sizes = {tuple(image.shape) for image in images}
     if len(sizes) != 1:
         raise DataError(f"the images of {paths[0].name} have different sizes, such as {sorted(sizes)[:2]}")
-    labels = torch.tensor(table.column(label_column).to_pylist())
-    return ArrayDataset(torch.stack(images), labels, _class_names(table.schema, label_column, int(labels.max()) + 1))
+    return _Part(torch.stack(images), torch.tensor(labels), _class_names(table.schema, label_column))
 
 
 def _columns(table: Any, path: Path) -> tuple[str, str]:
@@ -86,8 +103,8 @@ def _columns(table: Any, path: Path) -> tuple[str, str]:
     return images[0], (preferred or labels)[0]
 
 
-def _class_names(schema: Any, column: str, at_least: int) -> list[str]:
-    """The names in the schema's metadata, else the numbers."""
+def _class_names(schema: Any, column: str) -> list[str]:
+    """The names in the schema's metadata; none where it has none."""
     metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
-    return [str(name) for name in names] if names else [str(number) for number in range(at_least)]
+    return [str(name) for name in names or []]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,11 @@ def _load(argument: str, options: SourceOptions, training: list[str]) -> SourceD
     if options.download:
         from torchvision.datasets import SVHN
 
-        for split in (*training, "test"):
-            SVHN(str(folder), split=split, download=True)
+        try:
+            for split in (*training, "test"):
+                SVHN(str(folder), split=split, download=True)
+        except (RuntimeError, OSError) as error:
+            raise DataError(f"SVHN could not be downloaded to {folder}: {error!r}") from error
     parts = {split: _read(folder / f"{split}_32x32.mat") for split in (*training, "test")}
     images, labels = (torch.cat([parts[split][i] for split in training]) for i in (0, 1))
     return SourceData(ArrayDataset(images, labels, _DIGITS), test=ArrayDataset(*parts["test"], _DIGITS))
@@ -42,6 +46,7 @@ def _load(argument: str, options: SourceOptions, training: list[str]) -> SourceD
 
 def _read(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     if not path.is_file():
         raise DataError(f"{path} does not exist; give the folder as svhn:PATH, or ask for a download with "
@@ -49,9 +54,22 @@ def _read(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         contents = loadmat(path)
         images, labels = contents["X"], contents["y"]
-    except (ValueError, KeyError, OSError, TypeError, NotImplementedError) as error:
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        EOFError,
+        TypeError,
+        NotImplementedError,
+        MatReadError,
+        zlib.error,
+    ) as error:
         raise DataError(f"cannot read X and y in {path}: {error}") from error
+    if images.dtype != np.uint8:
+        raise DataError(f"X in {path} must be bytes (uint8), got {images.dtype}")
+    if labels.size and not (labels.min() >= 0 and labels.max() <= 10):
+        raise DataError(f"y in {path} must lie in 0 to 10, got {labels.min()} to {labels.max()}")
     if images.ndim != 4 or images.shape[2] != 3 or labels.size != images.shape[3]:
         raise DataError(f"{path} must hold X (32, 32, 3, N) and y (N, 1), got {images.shape} and {labels.shape}")
-    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1)).astype(np.uint8, copy=False))
+    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1)).copy())
     return pixels, torch.from_numpy(labels.reshape(-1).astype(np.int64)) % 10  # the files call a zero 10
