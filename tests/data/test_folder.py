@@ -266,7 +266,7 @@ def test_nothing_but_broken_pictures_is_an_error(tmp_path: Path) -> None:
         truncated(tmp_path / name / "0.jpg")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(DataError, match="no pictures"):
+        with pytest.raises(DataError, match="no pictures that can be read"):
             read(tmp_path, skip_broken=True)
 
 

@@ -164,7 +164,9 @@ def test_both_processes_stop_and_go_on_with_the_same_weights(folders: tuple[Path
 
 def test_both_processes_stop_and_go_on_with_the_same_metrics(folders: tuple[Path, Path]) -> None:
     folder = folders[1]
-    assert timeless(npf.Run(folder / "stopped")) == timeless(npf.Run(folder / "discriminative"))
+    pairs = zip(timeless(npf.Run(folder / "stopped")), timeless(npf.Run(folder / "discriminative")), strict=True)
+    for stopped, straight in pairs:
+        assert stopped == pytest.approx(straight, rel=1e-5)  # the sums are averaged over processes at another time
 
 
 def test_a_run_of_two_processes_is_evaluated_as_any_other(

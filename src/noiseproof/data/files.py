@@ -81,6 +81,6 @@ class ImageFiles(LabelledDataset):
         with ThreadPoolExecutor() as pool:
             faults = list(pool.map(fault, self.paths))
         if all(found is not None for found in faults):
-            raise DataError(f"none of {len(faults)} pictures can be read, such as: {faults[0]}")
+            raise DataError(f"there are no pictures that can be read; {len(faults)} cannot, such as: {faults[0]}")
         good = torch.tensor([index for index, found in enumerate(faults) if found is None], dtype=torch.long)
         return self.subset(good), [found for found in faults if found is not None]

@@ -38,7 +38,10 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
         raise DataError(f"{argument} needs arrays x and y (and x_test with y_test), it has: {', '.join(arrays)}")
     labels = {name: _labels(name, arrays[name]) for name in ("y", "y_test") if name in arrays}
     largest = max(int(part.max(initial=0)) for part in labels.values())
-    names = [str(name) for name in np.atleast_1d(arrays.get("class_names", np.arange(largest + 1)))]
+    listed = arrays.get("class_names", np.arange(largest + 1))
+    if listed.ndim != 1:
+        raise DataError(f"class_names must be a list of names, got an array of shape {listed.shape}")
+    names = [str(name) for name in listed]
     train = ArrayDataset(_inputs("x", arrays["x"]), torch.from_numpy(labels["y"]), names)
     if "x_test" not in arrays:
         return SourceData(train)

@@ -38,7 +38,7 @@ def _load(argument: str, options: SourceOptions, training: list[str]) -> SourceD
             for split in (*training, "test"):
                 SVHN(str(folder), split=split, download=True)
         except (RuntimeError, OSError) as error:
-            raise DataError(f"SVHN could not be downloaded to {folder}: {error!r}") from error
+            raise DataError(f"svhn could not be downloaded to {folder}: {error!r}") from error
     parts = {split: _read(folder / f"{split}_32x32.mat") for split in (*training, "test")}
     images, labels = (torch.cat([parts[split][i] for split in training]) for i in (0, 1))
     return SourceData(ArrayDataset(images, labels, _DIGITS), test=ArrayDataset(*parts["test"], _DIGITS))
