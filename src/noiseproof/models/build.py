@@ -56,6 +56,7 @@ def build_model(
         UnknownNameError: no model of that name.
         InvalidArgumentError: an argument outside its range, or an option that the network does not have.
         ModelSplitError: a torchvision or timm model that does not end in an ``nn.Linear``.
+        NoiseproofError: pretrained weights were asked for and cannot be fetched.
     """
     check_whole("num_classes", num_classes, 2)
     check_whole("in_channels", in_channels, 1)
@@ -73,6 +74,11 @@ def build_model(
             width = 128 if embedding_dim is None else embedding_dim
             backbone = BACKBONES[name](in_channels=in_channels, embedding_dim=width, **options)
             head = nn.Linear(width, num_classes)
+    except OSError as error:
+        raise NoiseproofError(
+            f"the pretrained weights of {name!r} cannot be fetched ({error}); put them into {torch.hub.get_dir()}, or "
+            "train without them: --set model.options.weights=null"
+        ) from error
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, NoiseproofError):
             raise

@@ -19,6 +19,7 @@ from noiseproof.models.classifier import FeatureClassifier
 __all__ = ["ModelDescription", "load_model", "read_description", "save_model"]
 
 _KEY = "noiseproof.model"
+_PRETRAINED = ("weights", "pretrained")  # what torchvision and timm call the option
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,13 @@ class ModelDescription:
     std: tuple[float, ...]
     options: dict[str, Any] = field(default_factory=dict)
 
-    def build(self) -> FeatureClassifier:
-        """Build the model with fresh weights."""
+    def build(self, *, pretrained: bool = True) -> FeatureClassifier:
+        """Build the model with fresh weights; without ``pretrained``, with random ones even if the options ask for others.
+
+        Raises:
+            NoiseproofError: pretrained weights cannot be fetched; and what :func:`noiseproof.build_model` raises.
+        """
+        options = {key: value for key, value in self.options.items() if pretrained or key not in _PRETRAINED}
         return build_model(
             self.name,
             len(self.class_names),
@@ -52,7 +58,7 @@ class ModelDescription:
             in_channels=self.input_shape[0],
             mean=self.mean,
             std=self.std,
-            **self.options,
+            **options,
         )
 
 
@@ -92,7 +98,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> FeatureClassif
     """
     description = read_description(path)
     with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
-        model = description.build()
+        model = description.build(pretrained=False)
     try:
         model.load_state_dict(load_file(path))
     except RuntimeError as error:
