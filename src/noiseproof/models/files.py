@@ -45,7 +45,7 @@ class ModelDescription:
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self, *, pretrained: bool = True) -> FeatureClassifier:
-        """Build the model with fresh weights; without ``pretrained``, with random ones even if the options ask for others.
+        """Build the model with fresh weights, random ones without ``pretrained`` even if the options ask for others.
 
         Raises:
             NoiseproofError: pretrained weights cannot be fetched; and what :func:`noiseproof.build_model` raises.
