@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from noiseproof.cli.console import errors, output
+
+if TYPE_CHECKING:
+    from noiseproof.progress import ProgressReporter
 
 __all__ = ["app"]
 
@@ -54,11 +58,10 @@ def train(
 ) -> None:
     """Train one method and leave a run folder."""
     import noiseproof
-    from noiseproof.progress import ConsoleProgress
 
     run = noiseproof.train(
         recipe, method, seed, _overrides(changes, data), out, overwrite=overwrite, resume=resume,
-        progress=ConsoleProgress(errors()),
+        progress=_progress(),
     )  # fmt: skip
     last = run.metrics()[-1]
     _print(
@@ -78,12 +81,11 @@ def evaluate(
 ) -> None:
     """Measure a trained run under perturbations and keep the report in its folder."""
     from noiseproof.experiments import evaluate_run
-    from noiseproof.progress import ConsoleProgress
     from noiseproof.reporting import report_table
     from noiseproof.training import Run
 
     finished = Run(run)
-    report = evaluate_run(finished, perturb or None, draws=draws, seed=seed, progress=ConsoleProgress(errors()))
+    report = evaluate_run(finished, perturb or None, draws=draws, seed=seed, progress=_progress())
     output().print(report_table(report, finished.name, finished.recipe.caveat).to_rich())
 
 
@@ -103,7 +105,6 @@ def compare(
     """
     import noiseproof
     from noiseproof.experiments import PAPER_METHODS, comparison_folder
-    from noiseproof.progress import ConsoleProgress
     from noiseproof.reporting import comparison_table
     from noiseproof.training import load_recipe
 
@@ -112,7 +113,7 @@ def compare(
     folder = out or comparison_folder(load_recipe(recipe, overrides))
     comparison = noiseproof.compare(
         recipe, chosen, _numbers(seeds), overrides, folder, overwrite=overwrite,
-        progress=ConsoleProgress(errors()),
+        progress=_progress(),
     )  # fmt: skip
     output().print(comparison_table(comparison).to_rich())
     _print(f"report: {folder / 'report.html'}")
@@ -133,8 +134,21 @@ def recipes(
         output().print(line, highlight=False, soft_wrap=True)
 
 
+def _progress() -> ProgressReporter:
+    """Progress on standard error, of one of the processes that may have been started together."""
+    from noiseproof.progress import ConsoleProgress, Silent
+
+    return ConsoleProgress(errors()) if _first_process() else Silent()
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _print(text: str) -> None:
     """Print to standard output, letter by letter: no markup, no wrapping."""
+    if not _first_process():
+        return
     output().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
