@@ -68,6 +68,8 @@ def train(
         f"{run.name}: {last['step']} steps, final training loss {last['loss']:.4f}, "
         f"training accuracy {100 * last['accuracy']:.1f} %\nrun folder: {run.folder}"
     )
+    if caveat := run.recipe.caveat:
+        _print(f"note: {caveat}")
 
 
 @app.command()

@@ -90,6 +90,8 @@ class ArrayDataset(LabelledDataset):
     def __init__(self, inputs: Tensor, labels: Tensor, class_names: Sequence[str]) -> None:
         if inputs.ndim < 2 or inputs.shape[0] == 0:
             raise DataError(f"inputs must be (N, …) with N > 0, got {tuple(inputs.shape)}")
+        if inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4) and inputs.shape[1] > 4:
+            raise DataError(f"images must be (N, C, H, W), got {tuple(inputs.shape)}, which looks like (N, H, W, C)")
         check_labels("labels", labels, len(class_names), inputs.shape[0])
         if inputs.dtype != torch.uint8:
             if not inputs.is_floating_point():

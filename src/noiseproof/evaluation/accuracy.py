@@ -53,7 +53,7 @@ def evaluate(
         draws: independent draws of each perturbation that is random, ≥ 1; others are applied once.
         seed: of the noise.
         batch_size: how many inputs the model gets at once, ≥ 1. Does not change the result, beyond rounding.
-        device: where to run; None for where the model is.
+        device: where to run, and where the model is moved to; None for where it is.
         progress: where to report; None for nowhere.
 
     Returns:
@@ -70,6 +70,8 @@ def evaluate(
     noises = {str(given): perturbation(given) for given in perturbations}
     if not noises:
         raise InvalidArgumentError("perturbations is empty: name at least one, such as 'clean'")
+    if not isinstance(model, nn.Module):
+        raise InvalidArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
     data = as_dataset(dataset)
     where = torch.device(device) if device is not None else _device_of(model)
     queue = [
@@ -116,7 +118,11 @@ def _correct(
 
 
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    logits = model(inputs)
+    try:
+        logits = model(inputs)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidArgumentError(f"the model cannot take inputs of shape {tuple(inputs.shape)}: {reason}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != inputs.shape[0]:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {inputs.shape[0]} inputs")

@@ -42,6 +42,8 @@ def as_dataset(data: Evaluable) -> Dataset[Any]:
             raise DataError("a tuple to evaluate on must be (inputs, labels), two tensors")
         inputs, labels = data
         data = ArrayDataset(inputs, labels, [str(c) for c in range(int(labels.max()) + 1 if labels.numel() else 0)])
+    if isinstance(data, DataLoader):
+        raise DataError("evaluation reads a data set itself; pass loader.dataset in place of the DataLoader")
     try:
         size = len(data)  # type: ignore[arg-type]
     except TypeError:

@@ -132,7 +132,8 @@ class DiscriminativeLoss(nn.Module):
             The terms, in float32 (float64 for float64 embeddings). ``alignment`` is 0 without noisy embeddings.
 
         Raises:
-            InvalidArgumentError: a wrong shape or type, an empty batch, or labels outside [0, C).
+            InvalidArgumentError: a wrong shape or type, an empty batch, or (on the CPU, where looking costs nothing)
+                labels outside [0, C).
         """
         self._check(embeddings, labels, head, noisy_embeddings)
         return self._terms(embeddings, labels, head.weight, head.bias, noisy_embeddings)
@@ -182,6 +183,8 @@ class DiscriminativeLoss(nn.Module):
     def _check(self, embeddings: Tensor, labels: Tensor, head: nn.Linear, noisy: Tensor | None) -> None:
         check_matrix("embeddings", embeddings, self.embedding_dim)
         check_labels("labels", labels, self.num_classes, embeddings.shape[0])
+        if not isinstance(head, nn.Linear):
+            raise InvalidArgumentError(f"head must be the model's last nn.Linear, got {type(head).__name__}")
         if tuple(head.weight.shape) != (self.num_classes, self.embedding_dim):
             raise InvalidArgumentError(
                 f"head must map {self.embedding_dim} features to {self.num_classes} classes, "

@@ -102,6 +102,7 @@ def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
             "best": cell.best,
             "seeds": len(comparison.reports[method]),
             "draws": len(next(iter(comparison.reports[method].values()))[column].correct),
+            **({"caveat": comparison.caveat} if comparison.caveat else {}),
             "by_seed": {str(seed): report[column].mean for seed, report in comparison.reports[method].items()},
         }
         for method in comparison.methods

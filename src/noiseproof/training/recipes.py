@@ -39,7 +39,7 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None
     """Read a recipe, fill in what its preset says, and change what ``overrides`` says.
 
     A preset named in the recipe gives defaults, which the recipe's own keys win over, but not those of a recipe that
-    it ``extends``; a preset asked for in ``overrides`` wins over the recipe, and the other overrides win over all.
+    it ``extends``; another preset asked for in ``overrides`` wins over the recipe; the other overrides win over all.
 
     Args:
         recipe: the name of a packaged recipe, or the path of a YAML file (with a ``/`` or ending in ``.yaml``).
@@ -50,15 +50,16 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None
         RecipeError: not YAML, or a missing, unknown or wrong key.
     """
     below, raw = ({}, recipe.model_dump()) if isinstance(recipe, Recipe) else _read(str(recipe))
+    own_preset = raw.get("preset", below.get("preset", "paper"))
     changes: dict[str, Any] = {}
     for path, value in (overrides or {}).items():
         _put(changes, path, value)
-    if "preset" in changes:
+    if changes.get("preset", own_preset) != own_preset:
         layers = [below, raw, _preset(changes["preset"]), changes]
     elif "preset" in raw:
-        layers = [below, _preset(raw["preset"]), raw, changes]
+        layers = [below, _preset(own_preset), raw, changes]
     else:
-        layers = [_preset(below.get("preset", "paper")), below, raw, changes]
+        layers = [_preset(own_preset), below, raw, changes]
     return Recipe.from_mapping(functools.reduce(_over, layers))
 
 

@@ -124,13 +124,15 @@ class Trainer:
             if self.step == self.total_steps:
                 break
             if any_process(bool(stop)) and self.step % self.batches.steps_per_epoch:
+                self.monitor.check()  # what is not finite is never saved
                 checkpoint(self.state_dict())
                 stop.stop()
         self.monitor.check()
         metrics = self._metrics(epoch)
         seconds = time.perf_counter() - started
         metrics["seconds"] = round(seconds, 3)
-        metrics["samples_per_second"] = round((self.step - begun) * self.recipe.train.batch_size / seconds, 1)
+        seen = min((self.step - begun) * self.recipe.train.batch_size, len(self.splits.train))
+        metrics["samples_per_second"] = round(seen / seconds, 1)
         on_epoch(metrics)
         task.advance(0, self._note(started, begun))
         if self.step == self.total_steps:
