@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -14,10 +13,11 @@ from noiseproof.checks import check_whole
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset, blocks
 from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
+from noiseproof.models.modes import evaluating
 from noiseproof.perturbations import Perturbation, perturbation
 from noiseproof.progress import ProgressReporter, Silent
 
-__all__ = ["evaluate", "in_evaluation_mode"]
+__all__ = ["evaluate"]
 
 
 class _Draw(NamedTuple):
@@ -81,7 +81,7 @@ def evaluate(
     correct = {key: torch.zeros(draws if noise.random else 1, size, dtype=torch.bool) for key, noise in noises.items()}
     labels = torch.zeros(size, dtype=torch.long)
 
-    with in_evaluation_mode(model.to(where)), (progress or Silent()).task("evaluate", size * len(queue)) as task:
+    with evaluating(model.to(where)), (progress or Silent()).task("evaluate", size * len(queue)) as task:
         for block in blocks(data):
             start, stop = block.number * BLOCK, block.number * BLOCK + len(block.labels)
             labels[start:stop] = block.labels
@@ -139,16 +139,3 @@ def _grouped(queue: Sequence[_Draw], size: int) -> Iterator[Sequence[_Draw]]:
 def _device_of(model: nn.Module) -> torch.device:
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
-
-
-@contextmanager
-def in_evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients inside the block; every submodule's mode is put back after it."""
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

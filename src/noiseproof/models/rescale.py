@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from noiseproof.checks import check_range
 from noiseproof.errors import ModelSplitError
 from noiseproof.models.classifier import FeatureClassifier
-from noiseproof.models.splitting import evaluating, find_probe
+from noiseproof.models.modes import evaluating
+from noiseproof.models.splitting import find_probe
 
 __all__ = ["rescale"]
 

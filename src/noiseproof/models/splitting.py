@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from noiseproof.errors import ModelSplitError
+from noiseproof.models.modes import evaluating
 
-__all__ = ["evaluating", "find_probe", "split_at_last_linear"]
+__all__ = ["find_probe", "split_at_last_linear"]
 
 _IMAGE_SIZES = (32, 64, 224, 299)
 _SERIES_LENGTH = 128
@@ -159,19 +159,6 @@ def _image_sizes(module: nn.Module) -> list[int]:
     told = getattr(module, "default_cfg", None)
     timm = told.get("input_size") if isinstance(told, dict) else None
     return [*([own] if isinstance(own, int) else []), *_IMAGE_SIZES, *([timm[1]] if timm else [])]
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no graph inside the block; every submodule's mode is put back after it."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def _first_line(error: Exception) -> str:

@@ -26,11 +26,11 @@ from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.sources import SourceOptions
 from noiseproof.errors import DataError, InvalidArgumentError, RunFolderError
 from noiseproof.evaluation import RobustnessReport
-from noiseproof.evaluation.accuracy import in_evaluation_mode
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.models.files import ModelDescription, load_model, save_model
+from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import is_main_process, wait_for_everyone
@@ -235,7 +235,7 @@ def _check_classes(splits: Splits) -> None:
 def _check_fit(model: FeatureClassifier, splits: Splits, recipe: Recipe) -> None:
     """Raise where the model cannot take the data's inputs, before anything is written."""
     try:
-        with in_evaluation_mode(model):
+        with evaluating(model):
             model(to_unit_interval(splits.train[0][0]).unsqueeze(0))
     except (RuntimeError, ValueError) as error:
         raise InvalidArgumentError(
