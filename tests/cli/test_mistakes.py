@@ -203,7 +203,7 @@ def test_comparing_into_a_folder_of_another_recipe(noiseproof: CommandLine, tiny
         (b"- 1\n- 2", "mapping"),
         (b"just words", "mapping"),
         (b"", "mapping"),
-        (b"name: x", "'data' is missing"),
+        (b"name: x", "'data.source' is missing"),
         (b"1: 2", "1"),
         (b"name: x\ndata: 3", "data = 3"),
         (b"name: [x]", "name = ['x']"),

@@ -31,7 +31,7 @@ def test_every_packaged_recipe_is_valid_and_is_read_back_from_its_own_text(name:
 def test_defaults_are_the_papers() -> None:
     recipe = Recipe.from_mapping(MINIMAL)
     assert (recipe.method, recipe.preset, recipe.train.keep, recipe.noise.view) == (
-        "discriminative", "paper", "last", "same",
+        "discriminative", "paper", "best-validation", "same",
     )  # fmt: skip
     options = recipe.options("discriminative").model_dump()
     assert (options["delta_v"], options["delta_d"], options["gamma_reg"], options["momentum"]) == (0.5, 5.0, 1e-3, 0.9)
@@ -122,7 +122,20 @@ def test_preset_in_a_recipe_lies_under_its_keys_and_an_asked_for_preset_above(tm
 
     asked = load_recipe(path, {"preset": "paper", "noise.view": "own"})
     options = asked.options("discriminative").model_dump()
-    assert (options["momentum"], options["alpha"], asked.train.keep, asked.noise.view) == (0.9, 1.0, "last", "own")
+    assert (options["momentum"], options["alpha"], asked.noise.view) == (0.9, 1.0, "own")
+    assert (asked.train.keep, asked.data.validation_fraction) == ("best-validation", 0.1)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_weights_are_chosen_on_data_held_out_or_not_at_all(name: str) -> None:
+    recipe = load_recipe(name)
+    if name.endswith("-authors-code"):
+        assert (recipe.train.keep, recipe.data.validation_fraction) == ("best-test", 0)
+        assert "too good" in recipe.caveat
+    elif recipe.train.schedule.name in {"cosine", "one-cycle"}:  # ends with a learning rate of 0
+        assert (recipe.train.keep, recipe.data.validation_fraction) == ("last", 0)
+    else:
+        assert (recipe.train.keep, recipe.data.validation_fraction) == ("best-validation", 0.1)
 
 
 def test_recipe_of_a_run_holds_its_method_whole_and_no_other() -> None:

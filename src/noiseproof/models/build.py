@@ -11,6 +11,7 @@ from torch import nn
 from noiseproof.checks import check_whole
 from noiseproof.errors import InvalidArgumentError, NoiseproofError, UnknownNameError
 from noiseproof.models import networks
+from noiseproof.models.channels import adapt_channels
 from noiseproof.models.classifier import FeatureClassifier
 from noiseproof.models.normalize import Normalize
 from noiseproof.models.splitting import split_at_last_linear
@@ -116,12 +117,10 @@ def _torchvision(name: str, num_classes: int, in_channels: int, options: dict[st
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise UnknownNameError("torchvision model", name, known)
-    if in_channels != 3:
-        raise InvalidArgumentError(f"torchvision's models take 3 channels, but in_channels is {in_channels}")
     if options.get("weights") is None:  # pretrained weights come with the classes they were trained on
         options = {**options, "num_classes": num_classes}
     model: nn.Module = torchvision.models.get_model(name, **options)
-    return model
+    return model if in_channels == 3 else adapt_channels(model, in_channels)
 
 
 def _timm(name: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:

@@ -29,7 +29,7 @@ class DataSettings(_Settings):
 
     source: str
     test_fraction: float = Field(0.2, gt=0, lt=1)
-    validation_fraction: float = Field(0.0, ge=0, lt=1)
+    validation_fraction: float = Field(0.1, ge=0, lt=1)
     split_seed: int = Field(0, ge=0)
     augment: str = "none"
     image_size: tuple[int, int] | None = None
@@ -86,7 +86,7 @@ class TrainSettings(_Settings):
     clip_grad_norm: float | None = Field(None, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    keep: Literal["last", "best-validation", "best-test"] = "last"
+    keep: Literal["last", "best-validation", "best-test"] = "best-validation"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     workers: int = Field(2, ge=0)
     checkpoint_every: int = Field(1, ge=1)
@@ -142,7 +142,10 @@ class Recipe(_Settings):
         for spec in (self.noise.train, *self.evaluate.perturbations):
             perturbation(spec)
         if self.train.keep == "best-validation" and self.data.validation_fraction == 0:
-            raise RecipeError("train.keep = 'best-validation' needs data.validation_fraction > 0")
+            raise RecipeError(
+                "train.keep = 'best-validation' needs data.validation_fraction > 0; or keep the last weights with "
+                "train.keep = 'last'"
+            )
 
     def options(self, method: str) -> MethodOptions:
         """Return the options of ``method``, defaults filled in."""

@@ -18,11 +18,13 @@ __all__ = ["dump_recipe", "load_recipe", "parse_override", "recipe_names"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
+        "data": {"validation_fraction": 0.1},
         "noise": {"view": "same"},
-        "train": {"keep": "last"},
+        "train": {"keep": "best-validation"},
         "methods": {"discriminative": dict(LOSS_PRESETS["paper"])},
     },
     "authors-code": {
+        "data": {"validation_fraction": 0.0},
         "noise": {"view": "own"},
         "train": {"keep": "best-test"},
         "methods": {"discriminative": dict(LOSS_PRESETS["authors-code"])},

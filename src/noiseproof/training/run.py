@@ -153,8 +153,7 @@ def train(
     first = is_main_process()
     if first:
         require_free(folder, settled, overwrite=overwrite, resume=resume)
-    splits = data if data is not None else load_data(settled)
-    wait_for_everyone()
+    splits = data if data is not None else _load_data_first_process_first(settled)
     resume = resume and not overwrite
     if resume and (folder / "model.safetensors").is_file():
         finished = Run(folder)
@@ -204,6 +203,16 @@ def _tidy(folder: Path) -> None:
     """Remove what a finished run no longer needs."""
     remove_checkpoints(folder)
     remove_leftovers(folder)
+
+
+def _load_data_first_process_first(recipe: Recipe) -> Splits:
+    """Load the data in one process before the others, so that one alone fetches what is not there."""
+    if not is_main_process():
+        wait_for_everyone()
+    splits = load_data(recipe)
+    if is_main_process():
+        wait_for_everyone()
+    return splits
 
 
 def load_data(recipe: Recipe) -> Splits:
