@@ -34,6 +34,8 @@ class Perturbation(ABC):
 
     name: ClassVar[str]
     random: ClassVar[bool] = True
+    images_only: ClassVar[bool] = False
+    level_key: ClassVar[str | None] = None  # the field that says how strong it is, 0 for not at all
 
     clamp: bool = field(default=True, kw_only=True)
 
@@ -48,7 +50,8 @@ class Perturbation(ABC):
             A tensor like ``x``.
 
         Raises:
-            InvalidArgumentError: not floating, no batch dimension, or (on the CPU) image values outside [0, 1].
+            InvalidArgumentError: not floating, no batch dimension, (on the CPU) image values outside [0, 1], or inputs
+                that this perturbation does not take.
         """
         if x.ndim < 2 or not x.is_floating_point():
             hint = "; turn bytes into floats and divide by 255" if x.dtype == torch.uint8 else ""
@@ -65,6 +68,8 @@ class Perturbation(ABC):
 
     def clamped(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the perturbed batch, clamped if it is of images and clamping is on."""
+        if self.images_only and x.ndim != 4:
+            raise InvalidArgumentError(f"{self.name} takes images (N, C, H, W), got a batch {tuple(x.shape)}")
         perturbed = self.apply(x, generator)
         return perturbed.clamp(0, 1) if x.ndim == 4 and self.clamp else perturbed
 
@@ -76,6 +81,11 @@ class Perturbation(ABC):
     def spec(self) -> str:
         """The canonical text, from which :func:`perturbation` makes an equal object."""
         return format_part(self.name, self)
+
+    @property
+    def level(self) -> float | None:
+        """How strong the perturbation is, in its own units; None where no single number says it."""
+        return None if self.level_key is None else float(getattr(self, self.level_key))
 
     def __str__(self) -> str:
         return self.spec

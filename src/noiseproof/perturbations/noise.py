@@ -1,7 +1,8 @@
-"""Additive noise. Images are clamped to [0, 1] afterwards, so very dark or bright pixels get one-sided noise."""
+"""Noise on every value. Images are clamped to [0, 1] afterwards, so very dark or bright pixels get one-sided noise."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from noiseproof.checks import check_range
 from noiseproof.perturbations.base import Perturbation, register
 
-__all__ = ["Clean", "GaussianNoise", "UniformNoise"]
+__all__ = ["Clean", "GaussianNoise", "LaplaceNoise", "ShotNoise", "SpeckleNoise", "UniformNoise"]
 
 
 @register
@@ -36,6 +37,7 @@ class GaussianNoise(Perturbation):
     """
 
     name: ClassVar[str] = "gaussian"
+    level_key: ClassVar[str] = "std"
 
     std: float
 
@@ -57,6 +59,7 @@ class UniformNoise(Perturbation):
     """
 
     name: ClassVar[str] = "uniform"
+    level_key: ClassVar[str] = "amplitude"
 
     amplitude: float
 
@@ -66,3 +69,68 @@ class UniformNoise(Perturbation):
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return x + (2 * noise - 1) * self.amplitude
+
+
+@register
+@dataclass(frozen=True)
+class LaplaceNoise(Perturbation):
+    """x + ε with ε from the Laplace distribution, independent for every value: heavier tails than Gaussian noise.
+
+    Attributes:
+        std: standard deviation ≥ 0, so that it compares with Gaussian noise; the distribution's scale is std/√2.
+    """
+
+    name: ClassVar[str] = "laplace"
+    level_key: ClassVar[str] = "std"
+
+    std: float
+
+    def __post_init__(self) -> None:
+        check_range("std of the perturbation 'laplace'", self.std, 0)
+
+    def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        one, other = (torch.empty_like(x).exponential_(generator=generator) for _ in range(2))
+        return torch.add(x, one - other, alpha=self.std / math.sqrt(2))
+
+
+@register
+@dataclass(frozen=True)
+class SpeckleNoise(Perturbation):
+    """x + xε with ε ~ N(0, std²), independent for every value: noise that grows with the signal.
+
+    Attributes:
+        std: ≥ 0, relative to the value.
+    """
+
+    name: ClassVar[str] = "speckle"
+    level_key: ClassVar[str] = "std"
+
+    std: float
+
+    def __post_init__(self) -> None:
+        check_range("std of the perturbation 'speckle'", self.std, 0)
+
+    def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return torch.addcmul(x, x, noise, value=self.std)
+
+
+@register
+@dataclass(frozen=True)
+class ShotNoise(Perturbation):
+    """Poisson(photons · x)/photons: what a sensor counts when it is given little light.
+
+    Attributes:
+        photons: how many are counted on average where a pixel is white, > 0. Fewer mean more noise.
+    """
+
+    name: ClassVar[str] = "shot"
+    images_only: ClassVar[bool] = True
+
+    photons: float
+
+    def __post_init__(self) -> None:
+        check_range("photons of the perturbation 'shot'", self.photons, 0, open_low=True)
+
+    def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        return torch.poisson(x.clamp_min(0) * self.photons, generator) / self.photons
