@@ -20,6 +20,7 @@ FLOORS = [
     {"geometry", "methods"},
     {"evaluation"},
     {"training", "reporting"},
+    {"targets"},
     {"experiments"},
     {"cli"},
     {"__main__"},

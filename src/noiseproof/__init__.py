@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noiseproof import functional, geometry
-    from noiseproof.evaluation import RobustnessReport, evaluate
+    from noiseproof.evaluation import (
+        Certification,
+        CorruptionReport,
+        RobustnessReport,
+        certify,
+        compare_methods,
+        compare_reports,
+        evaluate,
+        evaluate_corruptions,
+    )
     from noiseproof.experiments import compare
     from noiseproof.losses import DiscriminativeLoss, LossTerms
     from noiseproof.models import FeatureClassifier, Normalize, build_model
@@ -26,6 +35,8 @@ except PackageNotFoundError:  # a source tree that was never installed
 _HOMES = {
     "functional": "",
     "geometry": "",
+    "Certification": "evaluation",
+    "CorruptionReport": "evaluation",
     "DiscriminativeLoss": "losses",
     "FeatureClassifier": "models",
     "LossTerms": "losses",
@@ -34,13 +45,19 @@ _HOMES = {
     "RobustnessReport": "evaluation",
     "Run": "training",
     "build_model": "models",
+    "certify": "evaluation",
     "compare": "experiments",
+    "compare_methods": "evaluation",
+    "compare_reports": "evaluation",
     "evaluate": "evaluation",
+    "evaluate_corruptions": "evaluation",
     "perturbation": "perturbations",
     "train": "training",
 }
 
 __all__ = [
+    "Certification",
+    "CorruptionReport",
     "DiscriminativeLoss",
     "FeatureClassifier",
     "LossTerms",
@@ -50,8 +67,12 @@ __all__ = [
     "Run",
     "__version__",
     "build_model",
+    "certify",
     "compare",
+    "compare_methods",
+    "compare_reports",
     "evaluate",
+    "evaluate_corruptions",
     "functional",
     "geometry",
     "perturbation",

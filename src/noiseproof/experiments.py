@@ -9,22 +9,30 @@ from typing import Any
 
 import torch
 
-from noiseproof.checks import check_range
-from noiseproof.data import Splits
-from noiseproof.data.dataset import to_unit_interval
+from noiseproof.checks import check_range, check_whole
+from noiseproof.data import LabelledDataset, Splits
+from noiseproof.data.dataset import thinned, to_unit_interval
 from noiseproof.errors import InvalidArgumentError, NoiseproofError
-from noiseproof.evaluation import Comparison, RobustnessReport, evaluate
+from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
 from noiseproof.perturbations import perturbation
 from noiseproof.progress import ProgressReporter, Silent
-from noiseproof.reporting import Example, comparison_page, comparison_records, comparison_table
+from noiseproof.reporting import (
+    Example,
+    comparison_page,
+    comparison_records,
+    comparison_table,
+    method_difference_table,
+)
 from noiseproof.reporting.tables import to_csv
+from noiseproof.targets import Target
 from noiseproof.training import Recipe, Run, load_recipe, train
+from noiseproof.training.recipe import EvaluateSettings
 from noiseproof.training.recipes import dump_recipe
 from noiseproof.training.run import load_data, with_provenance
 
-__all__ = ["PAPER_METHODS", "compare", "comparison_folder", "evaluate_run"]
+__all__ = ["PAPER_METHODS", "compare", "comparison_folder", "evaluate_run", "evaluate_target"]
 
 # The order of the rows in Table 1.
 PAPER_METHODS = ("normal", "noisy", "mixed", "stability", "discriminative")
@@ -55,7 +63,7 @@ def compare(
 
     Returns:
         The :class:`noiseproof.evaluation.Comparison`; it is also written to ``out`` as ``table.md``, ``table.csv``,
-        ``table.json`` and ``report.html``.
+        ``table.json``, ``differences.md`` (of the last method to every other, with intervals) and ``report.html``.
 
     Raises:
         UnknownNameError, RecipeError: an unknown method, or a fault in the recipe.
@@ -83,7 +91,7 @@ def compare(
                     data=data,
                     progress=reporter,
                 )
-                reports[method][seed] = evaluate_run(run, data=data, again=overwrite, progress=reporter)
+                reports[method][seed] = evaluate_run(run, test=data.test, again=overwrite, progress=reporter)
                 task.advance()
     comparison = Comparison(base.name, reports, titles, base.caveat)
     _write(comparison, base, data, folder)
@@ -108,9 +116,18 @@ def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -
         comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data)
     )
     write_text(folder / "table.md", comparison_table(comparison).to_markdown())
+    write_text(folder / "differences.md", _differences(comparison))
     write_text(folder / "table.csv", to_csv(records))
     write_text(folder / "table.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "report.html", page)
+
+
+def _differences(comparison: Comparison) -> str:
+    """The last method, in the paper's order its own, against every other, as Markdown."""
+    *others, last = comparison.methods
+    titles = comparison.method_titles
+    tables = [method_difference_table(compare_methods(comparison, last, other), titles) for other in others]
+    return "\n".join(table.to_markdown() for table in tables)
 
 
 def _examples(recipe: Recipe, data: Splits, count: int = 3) -> list[Example]:
@@ -139,8 +156,10 @@ def evaluate_run(
     *,
     draws: int | None = None,
     seed: int = 0,
-    data: Splits | None = None,
+    test: LabelledDataset | None = None,
     again: bool = False,
+    device: str | None = None,
+    batch_size: int = 512,
     progress: ProgressReporter | None = None,
 ) -> RobustnessReport:
     """Evaluate a run on its test set and keep the report in its folder.
@@ -150,27 +169,75 @@ def evaluate_run(
         perturbations: texts; None for those of its recipe.
         draws: of each random perturbation; None for the recipe's.
         seed: of the noise.
-        data: the run's data, if it is loaded already.
+        test: the run's test set, if it is loaded already.
         again: whether to measure anew what an earlier report with the same settings tells.
+        device: where to run; None for the CPU.
+        batch_size: how many inputs the model gets at once.
         progress: where to report.
 
     Returns:
         The report.
     """
     settings = run.recipe.evaluate
-    if draws is not None:
-        check_range("draws", draws, 1)
     wanted = tuple(settings.perturbations if perturbations is None else perturbations)
-    count = settings.draws if draws is None else draws
-    try:
-        known = None if again else run.report()
-    except NoiseproofError:  # damaged, so measured anew
-        known = None
-    if known is not None and tuple(known) == wanted and known.seed == seed:
-        random = [len(result.correct) for result in known.values() if result.random]
-        if all(number == count for number in random):
-            return known
-    test = (data if data is not None else run.data()).test
-    report = evaluate(run.model(), test, wanted, draws=count, seed=seed, progress=progress)
+    count = settings.draws if draws is None else check_whole("draws", draws, 1)
+    known = None if again else _known_report(run, wanted, count, seed)
+    if known is not None:
+        return known
+    report = evaluate(
+        run.model(), run.data().test if test is None else test, wanted, draws=count, seed=seed,
+        caveat=run.recipe.caveat, device=device, batch_size=batch_size, progress=progress,
+    )  # fmt: skip
     run.save_report(report)
     return report
+
+
+def evaluate_target(
+    target: Target,
+    perturbations: Sequence[str] | None = None,
+    *,
+    draws: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    device: str | None = None,
+    batch_size: int = 512,
+    progress: ProgressReporter | None = None,
+) -> RobustnessReport:
+    """Evaluate whatever can be measured. A run that is measured on its whole test set keeps the report.
+
+    Args:
+        target: from :func:`noiseproof.targets.load_target`.
+        perturbations: texts; None for those of a run's recipe, or clean inputs alone for other models.
+        draws: of each random perturbation; None for those of a run's recipe, or 10.
+        seed: of the noise.
+        limit: how many samples, evenly spread over the test set; None for all.
+        device: where to run; None for where the model is.
+        batch_size: how many inputs the model gets at once.
+        progress: where to report.
+
+    Returns:
+        The report.
+    """
+    if target.run is not None and limit is None:
+        return evaluate_run(
+            target.run, perturbations, draws=draws, seed=seed, test=target.test, device=device,
+            batch_size=batch_size, progress=progress,
+        )  # fmt: skip
+    settings = EvaluateSettings() if target.run is None else target.run.recipe.evaluate
+    return evaluate(
+        target.model, target.test if limit is None else thinned(target.test, limit),
+        tuple(settings.perturbations if perturbations is None else perturbations),
+        draws=settings.draws if draws is None else draws, seed=seed, caveat=target.caveat, device=device,
+        batch_size=batch_size, progress=progress,
+    )  # fmt: skip
+
+
+def _known_report(run: Run, wanted: tuple[str, ...], draws: int, seed: int) -> RobustnessReport | None:
+    """The report that a run has already, if it tells what is wanted."""
+    try:
+        known = run.report()
+    except NoiseproofError:  # damaged or of an older version, so measured anew
+        return None
+    if known is None or tuple(known) != wanted or known.seed != seed:
+        return None
+    return known if all(len(result.correct) == draws for result in known.values() if result.random) else None

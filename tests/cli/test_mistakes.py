@@ -80,7 +80,7 @@ def test_mistakes_on_the_command_line(noiseproof: CommandLine, arguments: str, n
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "compare"])
 def test_a_missing_argument_is_named(noiseproof: CommandLine, command: str) -> None:
-    assert ("run" if command == "evaluate" else "recipe") in noiseproof.mistake(command).lower()
+    assert ("target" if command == "evaluate" else "recipe") in noiseproof.mistake(command).lower()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def result(key: str, counts: Sequence[int], samples: int = 10) -> PerturbationRe
     """A result with ``counts[k]`` of ``samples`` right in draw k."""
     noise = perturbation(key)
     correct = np.array([[index < count for index in range(samples)] for count in counts], dtype=bool)
-    return PerturbationResult(key, noise.spec, correct, noise.random)
+    confidence = np.where(correct, 0.9, 0.6).astype(np.float32)
+    return PerturbationResult(key, noise.spec, correct, confidence, noise.random)
 
 
 def report(counts: Mapping[str, Sequence[int]], samples: int = 10, seed: int = 0) -> RobustnessReport:

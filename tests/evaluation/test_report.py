@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import noiseproof as npf
 from noiseproof.errors import NoiseproofError
@@ -20,7 +21,7 @@ from tests.evaluation.problems import Linear, report, result, samples
 @pytest.mark.parametrize(("draws", "n"), [(2, 1), (2, 10), (10, 7), (5, 450)])
 def test_mean_and_std_are_numpys_over_draws(draws: int, n: int) -> None:
     correct = np.random.default_rng(0).random((draws, n)) < 0.7
-    found = PerturbationResult("gaussian:1", "gaussian:std=1.0", correct, True)
+    found = PerturbationResult("gaussian:1", "gaussian:std=1.0", correct, np.ones(correct.shape, np.float32), True)
     accuracies = [np.mean(draw) for draw in correct]
     assert found.accuracies.tolist() == pytest.approx(accuracies)
     assert found.mean == pytest.approx(np.mean(accuracies))
@@ -89,11 +90,16 @@ def test_reports_of_any_shape_survive_the_files(
     tmp_path_factory: pytest.TempPathFactory, draws: int, n: int, seed: int, names: list[str]
 ) -> None:
     random = np.random.default_rng(seed)
+
+    def answers(draws: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        return random.random((draws, n)) < 0.5, random.random((draws, n)).astype(np.float32)
+
     entries = {
-        "clean": PerturbationResult("clean", "clean", random.random((1, n)) < 0.5, False),
-        "uniform:1": PerturbationResult("uniform:1", "uniform:amplitude=1.0", random.random((draws, n)) < 0.5, True),
+        "clean": PerturbationResult("clean", "clean", *answers(1), False),
+        "uniform:1": PerturbationResult("uniform:1", "uniform:amplitude=1.0", *answers(draws), True),
+        "pgd:0.1": PerturbationResult("pgd:0.1", "pgd:eps=0.1", *answers(1), False, worst_case=True),
     }
-    saved = RobustnessReport(entries, random.integers(0, 9, n), tuple(names), seed)
+    saved = RobustnessReport(entries, random.integers(0, 9, n), tuple(names), seed, caveat="".join(names))
     folder = tmp_path_factory.mktemp("report")
     saved.save(folder)
     assert RobustnessReport.load(folder) == saved

@@ -152,6 +152,8 @@ def test_the_table_of_one_report() -> None:
     table = report_table(report({"clean": [9], "gaussian:0.1": [5, 7], "uniform:1": [4]}), "Normal, seed 0")
     assert table.title == "Normal, seed 0"
     assert [[str(entry) for entry in row] for row in table.rows] == [
-        ["clean", "90.0", "", "1"], ["gaussian:0.1", "60.0", "± 14.1", "2"], ["uniform:1", "40.0", "", "1"],
+        ["clean", "90.0", "", "59.6 to 98.2", "15.0", "1"],
+        ["gaussian:0.1", "60.0", "±14.1", "30.8 to 83.3", "30.0", "2"],
+        ["uniform:1", "40.0", "", "16.8 to 68.7", "40.0", "1"],
     ]  # fmt: skip
     assert "10 samples" in table.caption

@@ -11,10 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from noiseproof.checks import check_labels, check_unit_interval
+from noiseproof.checks import check_labels, check_unit_interval, check_whole
 from noiseproof.errors import DataError, InvalidArgumentError
 
-__all__ = ["ArrayDataset", "LabelledDataset", "Splits", "channel_statistics", "stratified_split", "to_unit_interval"]
+__all__ = [
+    "ArrayDataset",
+    "LabelledDataset",
+    "Splits",
+    "channel_statistics",
+    "stratified_split",
+    "thinned",
+    "to_unit_interval",
+]
 
 
 def to_unit_interval(inputs: Tensor) -> Tensor:
@@ -142,6 +150,13 @@ class Splits:
         """SHA-256 over the three parts, as hexadecimal."""
         parts = [part.fingerprint() for part in (self.train, self.validation, self.test) if part is not None]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def thinned(data: LabelledDataset, limit: int) -> LabelledDataset:
+    """Return ``limit`` samples, evenly spread over the data set; all of them where there are no more."""
+    if check_whole("limit", limit, 1) >= len(data):
+        return data
+    return data.subset(torch.arange(limit) * len(data) // limit)
 
 
 def stratified_split(data: LabelledDataset, fraction: float, seed: int) -> tuple[LabelledDataset, LabelledDataset]:

@@ -11,30 +11,35 @@ from torch import Tensor, nn
 from noiseproof import seeding
 from noiseproof.checks import check_whole
 from noiseproof.errors import DataError, InvalidArgumentError
+from noiseproof.evaluation.attacks import Attack
 from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset, blocks
 from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
+from noiseproof.evaluation.views import View, is_random, view
+from noiseproof.models import Normalize
 from noiseproof.models.modes import evaluating
-from noiseproof.perturbations import Perturbation, perturbation
 from noiseproof.progress import ProgressReporter, Silent
 
 __all__ = ["evaluate"]
 
 
 class _Draw(NamedTuple):
-    """One look at the data through one perturbation."""
+    """One look at the data through one perturbation or attack."""
 
     key: str
-    noise: Perturbation
+    view: View
     number: int
 
 
 def evaluate(
     model: nn.Module,
     dataset: Evaluable,
-    perturbations: Sequence[str | Perturbation] = ("clean",),
+    perturbations: Sequence[str | View] = ("clean",),
     *,
     draws: int = 10,
     seed: int = 0,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    caveat: str = "",
     batch_size: int = 512,
     device: torch.device | str | None = None,
     progress: ProgressReporter | None = None,
@@ -46,12 +51,18 @@ def evaluate(
 
     Args:
         model: maps (N, ...) inputs, images in [0, 1], to (N, C) logits. It is run in evaluation mode, without
-            gradients, and put back into the mode it had.
+            gradients, and put back into the mode it had. One that expects normalised inputs needs ``mean`` and
+            ``std``: noise belongs in front of the normalisation.
         dataset: a :class:`noiseproof.data.ArrayDataset`, any map-style data set of (input, label) pairs, or a tuple
             of inputs (N, ...) and labels (N,). Bytes are divided by 255.
-        perturbations: texts such as ``"gaussian:8/255"``, or perturbations; each is a key of the report.
-        draws: independent draws of each perturbation that is random, ≥ 1; others are applied once.
+        perturbations: texts such as ``"gaussian:8/255"``, attacks such as ``"pgd:8/255"``, or the objects that such
+            texts stand for; each is a key of the report.
+        draws: independent draws of each perturbation that is random, ≥ 1; others, and attacks, are applied once.
         seed: of the noise.
+        mean: per channel, subtracted from the inputs in front of the model; None, with ``std``, for a model that
+            takes [0, 1].
+        std: per channel, what is left is divided by.
+        caveat: what every table of the report has to say; empty for nothing.
         batch_size: how many inputs the model gets at once, ≥ 1. Does not change the result, beyond rounding.
         device: where to run, and where the model is moved to; None for where it is.
         progress: where to report; None for nowhere.
@@ -60,61 +71,84 @@ def evaluate(
         A :class:`RobustnessReport`, keyed by the perturbations as they were given.
 
     Raises:
-        UnknownNameError: an unknown perturbation.
+        UnknownNameError: an unknown perturbation or attack.
         DataError: an empty or malformed data set, or a label outside the model's classes.
         InvalidArgumentError: images outside [0, 1], no perturbation, or logits that are not finite and (N, C).
     """
     draws, batch_size = check_whole("draws", draws, 1), check_whole("batch_size", batch_size, 1)
     if isinstance(perturbations, str):
         raise InvalidArgumentError(f"perturbations must be a list of texts, as in [{perturbations!r}]")
-    noises = {str(given): perturbation(given) for given in perturbations}
-    if not noises:
+    views = {str(given): view(given) for given in perturbations}
+    if not views:
         raise InvalidArgumentError("perturbations is empty: name at least one, such as 'clean'")
     if not isinstance(model, nn.Module):
         raise InvalidArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
     data = as_dataset(dataset)
     where = torch.device(device) if device is not None else _device_of(model)
+    model = _taking_pixels(model, mean, std).to(where)
     queue = [
-        _Draw(key, noise, number) for key, noise in noises.items() for number in range(draws if noise.random else 1)
+        _Draw(key, each, number) for key, each in views.items() for number in range(draws if is_random(each) else 1)
     ]
     size = len(data)  # type: ignore[arg-type]
-    correct = {key: torch.zeros(draws if noise.random else 1, size, dtype=torch.bool) for key, noise in noises.items()}
+    correct = {
+        key: torch.zeros(draws if is_random(each) else 1, size, dtype=torch.bool) for key, each in views.items()
+    }
+    confidence = {key: torch.zeros(rows.shape) for key, rows in correct.items()}
     labels = torch.zeros(size, dtype=torch.long)
 
-    with evaluating(model.to(where)), (progress or Silent()).task("evaluate", size * len(queue)) as task:
+    with evaluating(model), (progress or Silent()).task("evaluate", size * len(queue)) as task:
         for block in blocks(data):
             start, stop = block.number * BLOCK, block.number * BLOCK + len(block.labels)
             labels[start:stop] = block.labels
             for group in _grouped(queue, max(1, batch_size // BLOCK)):
-                right = _correct(model, block, group, seed, batch_size, where)
-                for draw, row in zip(group, right, strict=True):
-                    correct[draw.key][draw.number, start:stop] = row
+                right, sure = _answers(model, block, group, seed, batch_size, where)
+                for draw, right_row, sure_row in zip(group, right, sure, strict=True):
+                    correct[draw.key][draw.number, start:stop] = right_row
+                    confidence[draw.key][draw.number, start:stop] = sure_row
                 task.advance(len(group) * len(block.labels))
     results = {
-        key: PerturbationResult(key, noise.spec, correct[key].numpy(), noise.random) for key, noise in noises.items()
+        key: PerturbationResult(
+            key, each.spec, correct[key].numpy(), confidence[key].numpy(), is_random(each), isinstance(each, Attack)
+        )
+        for key, each in views.items()
     }
     names = getattr(data, "class_names", None) or [str(c) for c in range(int(labels.max()) + 1)]
-    return RobustnessReport(results, labels.numpy(), tuple(names), seed)
+    return RobustnessReport(results, labels.numpy(), tuple(names), seed, caveat)
 
 
-def _correct(
+def _taking_pixels(
+    model: nn.Module, mean: float | Sequence[float] | None, std: float | Sequence[float] | None
+) -> nn.Module:
+    """The model behind the normalisation that it expects, if it expects one."""
+    if (mean is None) != (std is None):
+        raise InvalidArgumentError("mean and std go together: give both or neither")
+    return model if mean is None or std is None else nn.Sequential(Normalize(mean, std), model)
+
+
+def _answers(
     model: nn.Module, block: Block, group: Sequence[_Draw], seed: int, batch_size: int, device: torch.device
-) -> Tensor:
-    """Whether the model is right on a block, for each of a group of draws: (draws, n) on the CPU."""
-    inputs = block.inputs.to(device)
+) -> tuple[Tensor, Tensor]:
+    """Whether the model is right on a block, and how sure it is, for a group of draws: (draws, n) each on the CPU."""
+    inputs, labels = block.inputs.to(device), block.labels.to(device)
     dtype = next((parameter.dtype for parameter in model.parameters()), inputs.dtype)
-    # The last block is filled up, since random generators give other numbers when asked for fewer.
-    size = len(inputs)
-    inputs = torch.cat([inputs, inputs.new_zeros(BLOCK - size, *inputs.shape[1:])])
-    views = [
-        draw.noise(inputs, seeding.generator(seed, draw.noise.spec, draw.number, block.number, device=device))[:size]
-        for draw in group
-    ]
+    views = [_seen(model, draw, inputs, labels, seed, block.number) for draw in group]
     logits = torch.cat([_logits(model, batch) for batch in torch.cat(views).to(dtype).split(batch_size)])
     if int(block.labels.max()) >= logits.shape[1] or int(block.labels.min()) < 0:
         wrong = int(block.labels.max() if block.labels.max() >= logits.shape[1] else block.labels.min())
         raise DataError(f"the data has the label {wrong}, but the model knows the classes 0 to {logits.shape[1] - 1}")
-    return logits.argmax(1).view(len(group), -1).eq(block.labels.to(device)).cpu()
+    sure, chosen = logits.float().softmax(1).max(1)
+    return chosen.view(len(group), -1).eq(labels).cpu(), sure.view(len(group), -1).cpu()
+
+
+def _seen(model: nn.Module, draw: _Draw, inputs: Tensor, labels: Tensor, seed: int, block: int) -> Tensor:
+    """What a draw makes of a block of inputs."""
+    if isinstance(draw.view, Attack):
+        return draw.view(model, inputs, labels, seeding.derive_seed(seed, draw.view.spec, block))
+    # The last block is filled up, since random generators give other numbers when asked for fewer.
+    size = len(inputs)
+    filled = torch.cat([inputs, inputs.new_zeros(BLOCK - size, *inputs.shape[1:])]) if size < BLOCK else inputs
+    generator = seeding.generator(seed, draw.view.spec, draw.number, block, device=inputs.device)
+    return draw.view(filled, generator)[:size]
 
 
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import zipfile
@@ -15,29 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noiseproof.errors import InvalidArgumentError, NoiseproofError, UnknownNameError
+from noiseproof.evaluation.curves import NoiseCurve, noise_curves
+from noiseproof.evaluation.intervals import Interval, accuracy_interval, expected_calibration_error
+from noiseproof.evaluation.views import view
 from noiseproof.files import write_atomically, write_text
-from noiseproof.perturbations import perturbation
+from noiseproof.perturbations import Perturbation
 
 __all__ = ["PerturbationResult", "RobustnessReport"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
 class PerturbationResult:
-    """Accuracy under one perturbation.
+    """Accuracy under one perturbation or attack.
 
     Attributes:
         key: the perturbation as it was asked for.
         spec: its canonical text.
         correct: (draws, N) of bool, whether sample i was classified rightly in draw k.
+        confidence: (draws, N), the probability in [0, 1] that the model gave to the class it chose.
         random: whether draws differ.
+        worst_case: whether an attack looked for the perturbation. What it did not find may still exist, so the
+            accuracy is an upper bound of that under the worst perturbation.
     """
 
     key: str
     spec: str
     correct: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
     random: bool
+    worst_case: bool = False
 
     @property
     def accuracies(self) -> NDArray[np.float64]:
@@ -57,6 +66,22 @@ class PerturbationResult:
             return 0.0
         return float(self.accuracies.std(ddof=1)) if len(self.correct) > 1 else math.nan
 
+    @property
+    def interval(self) -> Interval:
+        """95 % interval of the accuracy, for the choice of test samples and of draws together."""
+        return accuracy_interval(self.correct)
+
+    @property
+    def correct_counts(self) -> NDArray[np.int64]:
+        """In how many draws each sample was classified rightly (§7.3): (N,), from 0 to the number of draws."""
+        counts: NDArray[np.int64] = self.correct.sum(axis=0, dtype=np.int64)
+        return counts
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error in [0, 1], over all draws, with 15 bins (Guo et al., 2017)."""
+        return expected_calibration_error(self.confidence, self.correct)
+
 
 class RobustnessReport(Mapping[str, PerturbationResult]):
     """Results by perturbation: ``report["gaussian:8/255"].mean``.
@@ -66,6 +91,7 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         labels: (N,) true classes.
         class_names: one per class.
         seed: of the noise.
+        caveat: what every table of it has to say of how the model came about; empty for nothing.
     """
 
     def __init__(
@@ -74,18 +100,20 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         labels: NDArray[np.int64],
         class_names: tuple[str, ...],
         seed: int,
+        caveat: str = "",
     ) -> None:
         self._results = dict(results)
         self.labels = labels
         self.class_names = class_names
         self.seed = seed
+        self.caveat = caveat
 
     def __getitem__(self, key: str) -> PerturbationResult:
         """Return the result of a perturbation, by the text it was asked for with or by any other text for the same."""
         if key in self._results:
             return self._results[key]
         try:
-            spec = perturbation(key).spec
+            spec = view(key).spec
         except (InvalidArgumentError, AttributeError):
             raise UnknownNameError("perturbation in this report:", str(key), self._results) from None
         for result in self._results.values():
@@ -99,18 +127,29 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
     def __len__(self) -> int:
         return len(self._results)
 
+    def per_class(self, key: str) -> NDArray[np.float64]:
+        """Return the accuracy of each class under a perturbation, over all draws: (C,), NaN for a class not there."""
+        hits, sizes = (
+            np.bincount(self.labels, weights=weights, minlength=len(self.class_names))
+            for weights in (self[key].correct.mean(axis=0, dtype=np.float64), None)
+        )
+        accuracies: NDArray[np.float64] = np.divide(hits, sizes, out=np.full(len(sizes), np.nan), where=sizes > 0)
+        return accuracies
+
+    def curves(self) -> dict[str, NoiseCurve]:
+        """Return accuracy against level for every kind of noise that has one: ``curves()["gaussian"].area``."""
+        views = ((view(result.spec), result.mean) for result in self._results.values())
+        return noise_curves((noise, mean) for noise, mean in views if isinstance(noise, Perturbation))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RobustnessReport):
             return NotImplemented
-        return self._summary() == other._summary() and all(
-            np.array_equal(mine, yours)
-            for mine, yours in zip(self._arrays().values(), other._arrays().values(), strict=True)
-        )
+        return self._digest() == other._digest()
 
     __hash__ = None  # type: ignore[assignment]
 
     def save(self, folder: str | Path) -> None:
-        """Write ``report.json`` and ``report.npz`` (per-sample correctness) into ``folder``, which is made."""
+        """Write ``report.json`` and ``report.npz`` (what is known of each sample) into ``folder``, which is made."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -131,16 +170,23 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         folder = Path(folder)
         try:
             summary = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            if summary["format"] != _FORMAT:
+                raise ValueError(f"it was written by another version, in format {summary['format']}")
             with (folder / "report.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 results = {
                     entry["key"]: PerturbationResult(
-                        entry["key"], entry["spec"], arrays[f"correct_{index}"], entry["random"]
+                        entry["key"],
+                        entry["spec"],
+                        arrays[f"correct_{index}"],
+                        arrays[f"confidence_{index}"],
+                        entry["random"],
+                        entry["worst_case"],
                     )
                     for index, entry in enumerate(summary["perturbations"])
                 }
                 labels = arrays["labels"]
-            report = cls(results, labels, tuple(summary["class_names"]), summary["seed"])
-            if report._summary() != summary:
+            report = cls(results, labels, tuple(summary["class_names"]), summary["seed"], summary.get("caveat", ""))
+            if report._digest() != summary["sha256"]:
                 raise ValueError("report.json and report.npz do not belong together")
         except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             reason = " ".join(str(error).split())
@@ -148,26 +194,58 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         return report
 
     def _summary(self) -> dict[str, Any]:
+        """All that people and other programs may want to know without the arrays; what is not finite is None."""
         entries = [
             {
                 "key": result.key,
                 "spec": result.spec,
                 "random": result.random,
+                "worst_case": result.worst_case,
                 "draws": len(result.correct),
                 "mean": result.mean,
-                "std": None if math.isnan(result.std) else result.std,
+                "std": _finite(result.std),
+                "interval_95": list(result.interval),
+                "calibration_error": result.calibration_error,
                 "accuracies": result.accuracies.tolist(),
+                "per_class": [_finite(accuracy) for accuracy in self.per_class(key).tolist()],
             }
-            for result in self._results.values()
+            for key, result in self._results.items()
         ]
+        curves = {
+            name: {
+                "levels": curve.levels.tolist(),
+                "accuracies": curve.accuracies.tolist(),
+                "area": _finite(curve.area),
+                "level_at_drop_of_0.05": _finite(curve.level_at_drop()),
+            }
+            for name, curve in self.curves().items()
+        }
         return {
             "format": _FORMAT,
             "seed": self.seed,
             "samples": len(self.labels),
+            **({"caveat": self.caveat} if self.caveat else {}),
             "class_names": list(self.class_names),
             "perturbations": entries,
+            "curves": curves,
+            "sha256": self._digest(),
         }
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        correct = {f"correct_{index}": result.correct for index, result in enumerate(self._results.values())}
-        return {"labels": self.labels, **correct}
+        arrays: dict[str, NDArray[Any]] = {"labels": self.labels}
+        for index, result in enumerate(self._results.values()):
+            arrays |= {f"correct_{index}": result.correct, f"confidence_{index}": result.confidence}
+        return arrays
+
+    def _digest(self) -> str:
+        """SHA-256 of all that :meth:`load` takes from the files. What is derived from it may differ by rounding."""
+        told = [[r.key, r.spec, r.random, r.worst_case] for r in self._results.values()]
+        digest = hashlib.sha256(json.dumps([told, self.class_names, self.seed, self.caveat]).encode())
+        for name, array in self._arrays().items():
+            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -17,7 +17,7 @@ from noiseproof.models.normalize import Normalize
 from noiseproof.models.splitting import split_at_last_linear
 from noiseproof.registry import Registry
 
-__all__ = ["BACKBONES", "build_model"]
+__all__ = ["BACKBONES", "build_model", "library_model"]
 
 BACKBONES: Registry[Callable[..., nn.Module]] = Registry("model")
 BACKBONES.register("resnet18-cifar")(networks.resnet18_cifar)
@@ -95,12 +95,7 @@ def build_model(
 def _from_library(
     library: str, name: str, num_classes: int, embedding_dim: int | None, in_channels: int, options: dict[str, Any]
 ) -> tuple[nn.Module, nn.Linear]:
-    if library == "torchvision":
-        module = _torchvision(name, num_classes, in_channels, options)
-    elif library == "timm":
-        module = _timm(name, num_classes, in_channels, options)
-    else:
-        raise UnknownNameError("model library", library, ("torchvision", "timm"))
+    module = library_model(f"{library}/{name}", num_classes, in_channels, **options)
     size = options.get("image_size", options.get("img_size"))
     backbone, head = split_at_last_linear(module, None if size is None else torch.zeros(2, in_channels, size, size))
     if embedding_dim is not None:
@@ -109,6 +104,20 @@ def _from_library(
     elif head.out_features != num_classes:
         head = nn.Linear(head.in_features, num_classes)
     return backbone, head
+
+
+def library_model(name: str, num_classes: int, in_channels: int = 3, **options: Any) -> nn.Module:
+    """Return the model ``torchvision/NAME`` or ``timm/NAME`` as its library builds it.
+
+    Raises:
+        UnknownNameError: no such library or model.
+    """
+    library, _, model = name.partition("/")
+    if library == "torchvision":
+        return _torchvision(model, num_classes, in_channels, options)
+    if library == "timm":
+        return _timm(model, num_classes, in_channels, options)
+    raise UnknownNameError("model library", library, ("torchvision", "timm"))
 
 
 def _torchvision(name: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:

@@ -16,7 +16,7 @@ from noiseproof.files import write_atomically
 from noiseproof.models.build import build_model
 from noiseproof.models.classifier import FeatureClassifier
 
-__all__ = ["ModelDescription", "load_model", "read_description", "save_model"]
+__all__ = ["ModelDescription", "describes_itself", "load_model", "read_description", "save_model"]
 
 _KEY = "noiseproof.model"
 _PRETRAINED = ("weights", "pretrained")  # what torchvision and timm call the option
@@ -75,11 +75,7 @@ def read_description(path: Path) -> ModelDescription:
     Raises:
         NoiseproofError: ``path`` is no model file of noiseproof.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise NoiseproofError(f"cannot read the model file {path}: {error}") from error
+    metadata = _metadata(path)
     if _KEY not in metadata:
         raise NoiseproofError(f"{path} holds weights, but not which model they belong to")
     try:
@@ -88,6 +84,23 @@ def read_description(path: Path) -> ModelDescription:
         return ModelDescription(**{**fields, **tuples})
     except (ValueError, TypeError, KeyError) as error:
         raise NoiseproofError(f"the description of the model in {path} cannot be read: {error!r}") from error
+
+
+def describes_itself(path: Path) -> bool:
+    """Whether ``path``, a safetensors file, says which model it holds the weights of.
+
+    Raises:
+        NoiseproofError: it is no safetensors file.
+    """
+    return _KEY in _metadata(path)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise NoiseproofError(f"cannot read the model file {path}: {error}") from error
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> FeatureClassifier:

@@ -1,15 +1,33 @@
 """Results for people: tables, plots and a self-contained page. Knows result objects only."""
 
+from noiseproof.reporting.comparisons import comparison_records, comparison_table
 from noiseproof.reporting.html import Example, comparison_page
 from noiseproof.reporting.plots import accuracy_plot
-from noiseproof.reporting.tables import Table, comparison_records, comparison_table, report_table
+from noiseproof.reporting.robustness import (
+    certification_table,
+    class_table,
+    corruption_table,
+    curve_table,
+    difference_table,
+    method_difference_table,
+    report_records,
+    report_table,
+)
+from noiseproof.reporting.tables import Table
 
 __all__ = [
     "Example",
     "Table",
     "accuracy_plot",
+    "certification_table",
+    "class_table",
     "comparison_page",
     "comparison_records",
     "comparison_table",
+    "corruption_table",
+    "curve_table",
+    "difference_table",
+    "method_difference_table",
+    "report_records",
     "report_table",
 ]

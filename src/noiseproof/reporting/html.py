@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from noiseproof.evaluation import Comparison
+from noiseproof.reporting.comparisons import comparison_table
 from noiseproof.reporting.plots import accuracy_plot, to_svg
-from noiseproof.reporting.tables import comparison_table, decimals_for, short_name
+from noiseproof.reporting.tables import decimals_for, short_name
 
 __all__ = ["Example", "comparison_page"]
 

@@ -1,4 +1,4 @@
-"""Tables: one content, rendered for the terminal, as Markdown and as CSV."""
+"""Tables: one content, rendered for the terminal, as Markdown and as LaTeX; and records as CSV."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import rich.table
 from rich import box
 from rich.text import Text
 
-from noiseproof.evaluation import Cell, Comparison, RobustnessReport
-
-__all__ = ["Entry", "Table", "comparison_records", "comparison_table", "report_table"]
+__all__ = ["Entry", "Table", "decimals_for", "percent", "short_name", "to_csv"]
 
 
 @dataclass(frozen=True)
@@ -70,45 +68,20 @@ class Table:
         ]
         return f"{self.title}\n\n" + "\n".join(lines) + f"\n\n{self.caption}\n"
 
-
-def comparison_table(comparison: Comparison) -> Table:
-    """Accuracy in percent, a row per method and a column per perturbation, like the paper's Tables 1 to 3."""
-    decimals = _decimals(comparison)
-    rows = tuple(
-        (
-            Entry(comparison.method_titles[method]),
-            *(_entry(comparison.cell(method, column), decimals) for column in comparison.perturbations),
+    def to_latex(self) -> str:
+        """Render as a LaTeX table for the packages ``booktabs`` and, for accents and Greek, any Unicode engine."""
+        columns = " & ".join(map(_latex, self.columns))
+        lines = [
+            " & ".join(rf"\textbf{{{_latex(str(e))}}}" if e.best else _latex(str(e)) for e in row) for row in self.rows
+        ]
+        body = "\n".join(rf"    {line} \\" for line in lines)
+        return (
+            "\\begin{table}\n  \\centering\n"
+            f"  \\caption{{{_latex(self.title)}. {_latex(self.caption)}}}\n"
+            f"  \\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}\n    \\toprule\n"
+            f"    {columns} \\\\\n    \\midrule\n{body}\n    \\bottomrule\n"
+            "  \\end{tabular}\n\\end{table}\n"
         )
-        for method in comparison.methods
-    )
-    title = f"Test accuracy under perturbations: {comparison.title}"
-    return Table(
-        title,
-        ("Method", *map(short_name, comparison.perturbations)),
-        rows,
-        f"{_caption(comparison)} {comparison.caveat}".rstrip(),
-    )
-
-
-def comparison_records(comparison: Comparison) -> list[dict[str, Any]]:
-    """One record per method and perturbation, accuracies in [0, 1], for CSV and JSON; unknown spreads are None."""
-    return [
-        {
-            "method": method,
-            "perturbation": column,
-            "mean": cell.mean,
-            "std_over_seeds": None if math.isnan(cell.std_over_seeds) else cell.std_over_seeds,
-            "std_over_draws": None if math.isnan(cell.std_over_draws) else cell.std_over_draws,
-            "best": cell.best,
-            "seeds": len(comparison.reports[method]),
-            "draws": len(next(iter(comparison.reports[method].values()))[column].correct),
-            **({"caveat": comparison.caveat} if comparison.caveat else {}),
-            "by_seed": {str(seed): report[column].mean for seed, report in comparison.reports[method].items()},
-        }
-        for method in comparison.methods
-        for column in comparison.perturbations
-        for cell in [comparison.cell(method, column)]
-    ]
 
 
 def to_csv(records: Sequence[dict[str, Any]]) -> str:
@@ -121,20 +94,9 @@ def to_csv(records: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def report_table(report: RobustnessReport, title: str, caveat: str = "") -> Table:
-    """Accuracy in percent of one model, a row per perturbation; ``caveat`` ends the caption."""
-    decimals = decimals_for(len(report.labels))
-    rows = tuple(
-        (
-            Entry(result.key),
-            Entry(f"{100 * result.mean:.{decimals}f}"),
-            Entry(f"± {100 * result.std:.{decimals}f}" if result.random and not math.isnan(result.std) else ""),
-            Entry(str(len(result.correct))),
-        )
-        for result in report.values()
-    )
-    caption = f"Accuracy in % of {len(report.labels)} samples; std over independent draws of the perturbation."
-    return Table(title, ("Perturbation", "Accuracy", "std", "Draws"), rows, f"{caption} {caveat}".rstrip())
+def percent(value: float, decimals: int) -> str:
+    """Write a share in [0, 1] in percent; nothing for NaN."""
+    return "" if math.isnan(value) else f"{100 * value:.{decimals}f}"
 
 
 def short_name(key: str) -> str:
@@ -148,35 +110,20 @@ def decimals_for(samples: int) -> int:
     return 2 if samples >= 1000 else 1
 
 
-def _decimals(comparison: Comparison) -> int:
-    report = next(iter(next(iter(comparison.reports.values())).values()))
-    return decimals_for(len(report.labels))
-
-
-def _entry(cell: Cell, decimals: int) -> Entry:
-    mean, over_seeds, over_draws = (
-        f"{100 * value:.{decimals}f}" for value in (cell.mean, cell.std_over_seeds, cell.std_over_draws)
-    )
-    if math.isnan(cell.std_over_seeds):
-        return Entry(f"{mean} ±{over_draws}" if cell.std_over_draws > 0 else mean, best=cell.best)
-    return Entry(f"{mean} ±{over_seeds}", f"({over_draws})" if cell.std_over_draws > 0 else "", cell.best)
-
-
-def _caption(comparison: Comparison) -> str:
-    seeds, draws = len(comparison.seeds), comparison.draws
-    if draws == 1:
-        over = f"mean ± std over {seeds} training seeds" if seeds > 1 else "one training seed"
-        return f"Accuracy in %: {over}, one draw of the noise. Bold: best mean of the column."
-    if seeds > 1:
-        spread = f"mean ± std over {seeds} training seeds (std over {draws} draws of the noise)"
-    else:
-        spread = f"mean ± std over {draws} draws of the noise, one training seed"
-    return f"Accuracy in %: {spread}. Bold: best mean of the column."
-
-
 def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
 def _escape(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "σ": r"$\sigma$", "≤": r"$\le$", "−": r"$-$",
+    "×": r"$\times$",
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noiseproof.data import SOURCES, augmentation
 from noiseproof.errors import RecipeError, did_you_mean
+from noiseproof.evaluation.views import view
 from noiseproof.methods import METHODS, MethodOptions
 from noiseproof.perturbations import perturbation
 
@@ -139,8 +140,9 @@ class Recipe(_Settings):
             _validated(METHODS[method].Options, options, f"methods.{method}.")
         SOURCES[self.data.source.partition(":")[0]]
         augmentation(self.data.augment)
-        for spec in (self.noise.train, *self.evaluate.perturbations):
-            perturbation(spec)
+        perturbation(self.noise.train)
+        for spec in self.evaluate.perturbations:
+            view(spec)
         if self.train.keep == "best-validation" and self.data.validation_fraction == 0:
             raise RecipeError(
                 "train.keep = 'best-validation' needs data.validation_fraction > 0; or keep the last weights with "

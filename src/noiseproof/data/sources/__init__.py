@@ -6,11 +6,11 @@ A source's text is ``NAME`` or ``NAME:ARGUMENT``, as in ``digits`` or ``folder:p
 from __future__ import annotations
 
 from noiseproof.checks import check_range
-from noiseproof.data.dataset import Splits, stratified_split
+from noiseproof.data.dataset import LabelledDataset, Splits, stratified_split
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions
 from noiseproof.errors import DataError
 
-__all__ = ["SOURCES", "SourceData", "SourceOptions", "load_splits"]
+__all__ = ["SOURCES", "SourceData", "SourceOptions", "load_splits", "load_test_set"]
 
 
 def load_splits(
@@ -53,3 +53,15 @@ def load_splits(
     if validation is None and validation_fraction > 0:
         train, validation = stratified_split(train, validation_fraction, split_seed + 1)
     return Splits(train, validation, test)
+
+
+def load_test_set(source: str, options: SourceOptions | None = None) -> LabelledDataset:
+    """Load what a model that was trained elsewhere is measured on: a source's test set, or all of it if it has none.
+
+    Raises:
+        UnknownNameError: no such source.
+        DataError: the data cannot be read.
+    """
+    name, _, argument = source.partition(":")
+    loaded = SOURCES[name](argument, options or SourceOptions())
+    return loaded.train if loaded.test is None else loaded.test

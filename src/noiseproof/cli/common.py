@@ -1,0 +1,88 @@
+"""Options and habits that commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from noiseproof.cli.console import errors, output
+
+if TYPE_CHECKING:
+    from noiseproof.progress import ProgressReporter
+
+__all__ = [
+    "DataOption",
+    "OutOption",
+    "OverwriteOption",
+    "RecipeArgument",
+    "SetOption",
+    "first_process",
+    "numbers",
+    "overrides_of",
+    "progress",
+    "show",
+    "split",
+    "whole_numbers",
+]
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name (see `noiseproof recipes`) or a YAML file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as train.epochs=50.")
+]
+DataOption = Annotated[str | None, typer.Option("--data", help="Where the data comes from, in place of the recipe's.")]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; below runs/ by default.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")]
+
+
+def progress() -> ProgressReporter:
+    """Progress on standard error, of one of the processes that may have been started together."""
+    from noiseproof.progress import ConsoleProgress, Silent
+
+    return ConsoleProgress(errors()) if first_process() else Silent()
+
+
+def first_process() -> bool:
+    """Whether this is the one of several processes that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def show(text: str) -> None:
+    """Print to standard output, letter by letter: no markup, no wrapping."""
+    if not first_process():
+        return
+    output().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def overrides_of(changes: list[str] | None, data: str | None) -> dict[str, Any]:
+    """The changes of a recipe that --set and --data ask for."""
+    from noiseproof.training.recipes import parse_override
+
+    overrides = dict(parse_override(change) for change in changes or [])
+    return overrides if data is None else {**overrides, "data.source": data}
+
+
+def split(text: str) -> list[str]:
+    """Split at commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Read whole numbers with commas between."""
+    return [int(number) for number in _numbers(option, text, int, "whole numbers")]
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Read numbers with commas between."""
+    return _numbers(option, text, float, "numbers")
+
+
+def _numbers(option: str, text: str, kind: type[int] | type[float], what: str) -> list[float]:
+    from noiseproof.errors import InvalidArgumentError
+
+    try:
+        return [kind(part) for part in split(text)]
+    except ValueError:
+        raise InvalidArgumentError(f"{option} must be {what} with commas between, got {text!r}") from None

@@ -1,0 +1,213 @@
+"""Commands that measure a model: evaluate, certify."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from noiseproof.cli.app import app
+from noiseproof.cli.common import OutOption, numbers, progress, show, whole_numbers
+from noiseproof.cli.console import output
+
+if TYPE_CHECKING:
+    from noiseproof.reporting import Table
+    from noiseproof.targets import Target
+
+__all__ = ["certify", "evaluate"]
+
+
+class Format(enum.StrEnum):
+    """How tables are written to standard output."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+
+
+TargetArgument = Annotated[
+    str, typer.Argument(help="A run folder; a file of weights; or package.module:factory, which runs that code.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Whose weights a file holds, as torchvision/resnet18.")
+]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="What to measure on, as folder:photos; a run has its own test set.")
+]
+MeanOption = Annotated[
+    str | None, typer.Option(help="What the model expects to be subtracted, per channel, as 0.485,0.456,0.406.")
+]
+StdOption = Annotated[str | None, typer.Option(help="What it expects to be divided by, per channel.")]
+SizeOption = Annotated[
+    str | None, typer.Option("--image-size", help="Height and width that pictures are brought to, as 224,224.")
+]
+LimitOption = Annotated[int | None, typer.Option(help="Measure only so many samples, evenly spread.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default where the model is.")]
+BatchOption = Annotated[int, typer.Option(help="How many inputs the model gets at once.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the noise.")]
+
+
+@app.command()
+def evaluate(
+    target: TargetArgument,
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option("--perturb", "-p", metavar="SPEC", help="As gaussian:8/255 or pgd:8/255; may be repeated."),
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Draws of each random perturbation.")] = None,
+    seed: SeedOption = 0,
+    against: Annotated[str | None, typer.Option(metavar="TARGET", help="Another model to compare with.")] = None,
+    corruptions: Annotated[
+        Path | None, typer.Option(help="Measure on a folder in the layout of CIFAR-10-C instead.")
+    ] = None,
+    by_class: Annotated[bool, typer.Option("--by-class", help="Show the accuracy of each class too.")] = False,
+    layout: Annotated[Format, typer.Option("--format", help="How to write the tables.")] = Format.terminal,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the report in this folder too.")] = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    image_size: SizeOption = None,
+    limit: LimitOption = None,
+    device: DeviceOption = None,
+    batch_size: BatchOption = 512,
+) -> None:
+    """Measure any classifier under perturbations. A run keeps the report in its folder.
+
+    Perturbations: see docs/perturbations.md. Attacks (fgsm, pgd, autoattack) need `pip install 'noiseproof[attacks]'`.
+    """
+    from noiseproof.evaluation import compare_reports
+    from noiseproof.experiments import evaluate_target
+    from noiseproof.reporting import class_table, curve_table, difference_table, report_records, report_table
+
+    first = _load(target, model, data, mean, std, image_size)
+    if corruptions is not None:
+        other = None if against is None else _load(against, model, data, mean, std, image_size)
+        _evaluate_corruptions(first, other, corruptions, limit, device, batch_size, layout, out)
+        return
+    settings = {"draws": draws, "seed": seed, "limit": limit, "device": device, "batch_size": batch_size}
+    report = evaluate_target(first, perturb or None, **settings, progress=progress())  # type: ignore[arg-type]
+    if out is not None:
+        report.save(out)
+    if against is not None:
+        second = _load(against, model, data, mean, std, image_size)
+        other_report = evaluate_target(second, list(report), **settings, progress=progress())  # type: ignore[arg-type]
+        differences = compare_reports(report, other_report)
+        _tables(
+            [difference_table(differences, first.title, second.title)], layout, [vars(d) for d in differences.values()]
+        )
+        return
+    curves = curve_table(report)
+    tables = [report_table(report, first.title), *([curves] if curves else [])]
+    if by_class:
+        tables.append(class_table(report, first.title))
+    _tables(tables, layout, report_records(report))
+
+
+@app.command()
+def certify(
+    target: TargetArgument,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the smoothing noise, as 0.25.")],
+    n: Annotated[
+        int, typer.Option("-n", "--n", help="Noisy copies of each sample that bound its probability.")
+    ] = 10_000,
+    n0: Annotated[int, typer.Option("--n0", help="Noisy copies that choose its class.")] = 100,
+    alpha: Annotated[float, typer.Option(help="Probability of a wrong certificate.")] = 0.001,
+    radii: Annotated[str | None, typer.Option(help="Radii to show, with commas between.")] = None,
+    seed: SeedOption = 0,
+    layout: Annotated[Format, typer.Option("--format", help="How to write the table.")] = Format.terminal,
+    out: OutOption = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    image_size: SizeOption = None,
+    limit: LimitOption = 500,
+    device: DeviceOption = None,
+    batch_size: BatchOption = 512,
+) -> None:
+    """Certify the smoothed classifier: radii within which no perturbation changes the answer (Cohen et al., 2019).
+
+    A run keeps the result in its folder, below certification/.
+    """
+    import noiseproof
+    from noiseproof.reporting import certification_table
+
+    loaded = _load(target, model, data, mean, std, image_size)
+    found = noiseproof.certify(
+        loaded.model, loaded.test, sigma, n0, n, alpha, seed=seed, limit=limit, device=device, batch_size=batch_size,
+        progress=progress(),
+    )  # fmt: skip
+    folder = out or (loaded.run.folder / "certification" / f"sigma-{sigma:g}" if loaded.run else None)
+    if folder is not None:
+        found.save(folder)
+    chosen = None if radii is None else numbers("--radii", radii)
+    table = certification_table(found, f"{loaded.title}, smoothed", chosen)
+    records = [
+        {"radius": float(row[0].text), "certified_accuracy": found.certified_accuracy(float(row[0].text))}
+        for row in table.rows
+    ]
+    _tables([table], layout, records)
+
+
+def _load(
+    target: str, model: str | None, data: str | None, mean: str | None, std: str | None, image_size: str | None
+) -> Target:
+    from noiseproof.errors import InvalidArgumentError
+    from noiseproof.targets import load_target
+
+    size = None if image_size is None else whole_numbers("--image-size", image_size)
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise InvalidArgumentError(f"--image-size must be height and width, as 224,224, got {image_size!r}")
+    return load_target(
+        target,
+        model=model,
+        data=data,
+        mean=None if mean is None else numbers("--mean", mean),
+        std=None if std is None else numbers("--std", std),
+        image_size=None if size is None else (size[0], size[1]),
+    )
+
+
+def _evaluate_corruptions(
+    first: Target, second: Target | None, folder: Path, limit: int | None, device: str | None, batch_size: int,
+    layout: Format, out: Path | None,
+) -> None:  # fmt: skip
+    from noiseproof.evaluation import evaluate_corruptions
+    from noiseproof.reporting import corruption_table
+
+    found, baseline = (
+        None if each is None else evaluate_corruptions(
+            each.model, folder, class_names=each.test.class_names, limit=limit, device=device, batch_size=batch_size,
+            progress=progress(),
+        )
+        for each in (first, second)
+    )  # fmt: skip
+    if found is None:
+        return
+    if out is not None:
+        found.save(out)
+    records = [
+        {"corruption": name, "severity": severity, "accuracy": found.accuracy(name, severity)}
+        for name in found.names
+        for severity in found.severities
+    ]
+    _tables([corruption_table(found, first.title, baseline)], layout, records)
+
+
+def _tables(tables: list[Table], layout: Format, records: Sequence[dict[str, Any]]) -> None:
+    """Write tables to standard output; as CSV, the records behind the first."""
+    from noiseproof.reporting.tables import to_csv
+
+    if layout is Format.csv:
+        show(to_csv(records).removesuffix("\n"))
+        return
+    for table in tables:
+        if layout is Format.terminal:
+            output().print(table.to_rich())
+        else:
+            show(table.to_markdown() if layout is Format.markdown else table.to_latex())

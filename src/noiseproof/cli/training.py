@@ -1,0 +1,97 @@
+"""Commands that train: train, compare, recipes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from noiseproof.cli.app import app
+from noiseproof.cli.common import (
+    DataOption,
+    OutOption,
+    OverwriteOption,
+    RecipeArgument,
+    SetOption,
+    overrides_of,
+    progress,
+    show,
+    split,
+    whole_numbers,
+)
+from noiseproof.cli.console import output
+
+__all__ = ["compare", "recipes", "train"]
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    method: Annotated[str | None, typer.Option("--method", "-m", help="normal, noisy, mixed, stability, …")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and noise.")] = None,
+    changes: SetOption = None,
+    data: DataOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+) -> None:
+    """Train one method and leave a run folder."""
+    import noiseproof
+
+    run = noiseproof.train(
+        recipe, method, seed, overrides_of(changes, data), out, overwrite=overwrite, resume=resume,
+        progress=progress(),
+    )  # fmt: skip
+    last = run.metrics()[-1]
+    show(
+        f"{run.name}: {last['step']} steps, final training loss {last['loss']:.4f}, "
+        f"training accuracy {100 * last['accuracy']:.1f} %\nrun folder: {run.folder}"
+    )
+    if caveat := run.recipe.caveat:
+        show(f"note: {caveat}")
+
+
+@app.command()
+def compare(
+    recipe: RecipeArgument,
+    methods: Annotated[str, typer.Option(help="Names with commas between, or all.")] = "all",
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
+    changes: SetOption = None,
+    data: DataOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train several methods with several seeds, evaluate them, and write table and report.
+
+    What is finished in the output folder is not run again.
+    """
+    import noiseproof
+    from noiseproof.experiments import PAPER_METHODS, comparison_folder
+    from noiseproof.reporting import comparison_table
+    from noiseproof.training import load_recipe
+
+    chosen = list(PAPER_METHODS) if methods == "all" else split(methods)
+    overrides = overrides_of(changes, data)
+    folder = out or comparison_folder(load_recipe(recipe, overrides))
+    comparison = noiseproof.compare(
+        recipe, chosen, whole_numbers("--seeds", seeds), overrides, folder, overwrite=overwrite,
+        progress=progress(),
+    )  # fmt: skip
+    output().print(comparison_table(comparison).to_rich())
+    show(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this recipe with every default.")] = None,
+) -> None:
+    """List the recipes, or show one whole."""
+    from noiseproof.training.recipes import dump_recipe, load_recipe, recipe_names
+
+    if name is not None:
+        show(dump_recipe(load_recipe(name).with_all_options()).removesuffix("\n"))
+        return
+    for each in recipe_names():
+        line = Text.assemble((each, "bold"), "  ", load_recipe(each).description)
+        output().print(line, highlight=False, soft_wrap=True)
