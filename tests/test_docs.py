@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from noiseproof.data.sources import SOURCES, SourceOptions
+from noiseproof.evaluation import ATTACKS
 from noiseproof.methods import METHODS
 from noiseproof.perturbations import PERTURBATIONS
+from noiseproof.perturbations.corruption import SEVERITIES
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,6 +42,24 @@ def test_python_in_contributing_registers_what_it_says(tmp_path: Path, monkeypat
     assert "smoothed" in METHODS
     assert "laplace-example" in PERTURBATIONS
     assert SOURCES["blobs-example"]("10", SourceOptions()).train.inputs.shape == (10, 3)
+
+
+@pytest.mark.parametrize("document", ["docs/perturbations.md", "docs/measuring.md"])
+def test_python_in_the_documents_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no such name" not in PERTURBATIONS
+    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
+    blocks = code_blocks(document)
+    assert blocks
+    exec(compile("\n".join(blocks), document, "exec", dont_inherit=True), {"__name__": "document"})  # noqa: S102
+
+
+def test_every_perturbation_and_attack_is_described() -> None:
+    text = (ROOT / "docs/perturbations.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == set(PERTURBATIONS)
+    assert all(f"`{name}:" in text for name in ATTACKS)
+    for kind in SEVERITIES["cifar"]:
+        assert f"`{kind}`" in text
 
 
 def mapped_names() -> list[str]:

@@ -185,7 +185,7 @@ def test_the_interval_is_that_of_resampling_the_samples_one_by_one() -> None:
     random = python_random.Random(0)
     means = sorted(sum(random.choices(mean, k=50)) / 50 for _ in range(20_000))
     found = paired_difference(a, b, resamples=20_000)
-    assert (found.low, found.high) == pytest.approx((means[500], means[19_500]), abs=0.006)
+    assert (found.low, found.high) == pytest.approx((means[500], means[19_500]), abs=1.01 / 150)  # a step
     assert found.high - found.low > 0.15
 
 
@@ -221,11 +221,11 @@ def test_a_seed_repeats_and_another_does_not() -> None:
 
 
 def test_the_global_generator_is_left_alone() -> None:
-    np.random.seed(3)  # noqa: NPY002
-    expected = np.random.random()  # noqa: NPY002
-    np.random.seed(3)  # noqa: NPY002
+    np.random.seed(3)
+    expected = np.random.random()
+    np.random.seed(3)
     paired_difference(*answers(3, 20))
-    assert np.random.random() == expected  # noqa: NPY002
+    assert np.random.random() == expected
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -430,7 +430,6 @@ def test_methods_by_hand() -> None:
     assert found.std_over_seeds == pytest.approx(0.1 / math.sqrt(2))
     half = student(1) * 0.1 / 2
     assert found.interval_over_seeds == pytest.approx((7 / 60 - half, 7 / 60 + half))
-    # By sample, of six: the ones numbered 7 and 8 are won (3 − 1, 2 + 3 − 1 ...) as counted here.
     net = [
         sum((i < r) - (i < p) for r, p in zip((9, 8, 9, 9, 9, 9), (8, 7, 9, 7, 7, 8), strict=True)) for i in range(10)
     ]
@@ -471,9 +470,8 @@ def test_the_interval_over_samples_resamples_all_trained_models_together() -> No
 
 
 def test_the_two_sources_of_spread_are_apart() -> None:
-    """Models that are the same for each seed have no spread over seeds; few samples do not add to it, nor seeds to
-    that over samples."""
-    (a, b), (c, d) = answers(3, 400, 0), answers(3, 400, 1)
+    """Models that are the same for each seed have none over seeds, however few the samples."""
+    a, b = answers(3, 400)
     same = Comparison("t", {m: dict.fromkeys((0, 1, 2), made({"gaussian:1": x})) for m, x in (("x", a), ("y", b))}, {})
     found = compare_methods(same, "x", "y")["gaussian:1"]
     alone = paired_difference(a, b)
@@ -481,7 +479,10 @@ def test_the_two_sources_of_spread_are_apart() -> None:
     assert found.interval_over_seeds == pytest.approx((alone.difference, alone.difference))
     assert found.interval_over_samples == pytest.approx((alone.low, alone.high))
     assert found.error_over_samples == pytest.approx((alone.high - alone.low) / (2 * 1.96), rel=0.05)
-    # a by 1 on every sample in one seed, b in the other: seeds matter, samples do not.
+
+
+def test_seeds_that_contradict_each_other_are_no_spread_over_samples() -> None:
+    """One model is right about everything, then the other is: which samples these are is nothing to it."""
     right, wrong = np.ones((1, 50), dtype=bool), np.zeros((1, 50), dtype=bool)
     flips = Comparison(
         "t",

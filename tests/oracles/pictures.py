@@ -62,13 +62,22 @@ def one_sided_weights(radius: int, std: float) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def smear(picture: Array, step: tuple[float, float], radius: int, std: float) -> Array:
-    """Each pixel becomes the weighted mean of the points 0, 1, 2, … steps of (rows, columns) away from it."""
+def trail(angle: float, radius: int) -> tuple[tuple[int, int], ...]:
+    """The rows and columns of the points 0 … 2 radius away at an angle in degrees, rounded to whole pixels."""
+    down, right = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    return tuple((math.ceil(i * down - 0.5), math.ceil(i * right - 0.5)) for i in range(2 * radius + 1))
+
+
+def smear(picture: Array, points: tuple[tuple[int, int], ...], weights: list[float]) -> Array:
+    """Each pixel becomes the weighted mean of those that lie so many rows and columns away from it."""
+    height, width = picture.shape
     smeared = np.zeros_like(picture)
-    for k, weight in enumerate(one_sided_weights(radius, std)):
-        for i in range(picture.shape[0]):
-            for j in range(picture.shape[1]):
-                smeared[i, j] += weight * sample(picture, i + k * step[0], j + k * step[1])
+    for (rows, columns), weight in zip(points, weights, strict=True):
+        for i in range(height):
+            for j in range(width):
+                smeared[i, j] += (
+                    weight * picture[min(max(i + rows, 0), height - 1), min(max(j + columns, 0), width - 1)]
+                )
     return smeared
 
 

@@ -179,11 +179,16 @@ def test_a_batch_of_one(spec: str) -> None:
     assert torch.equal(perturbed, x) == (spec == "clean")
 
 
+@each_spec
+def test_an_empty_batch(spec: str) -> None:
+    assert npf.perturbation(spec)(torch.rand(0, 3, 12, 10), 0).shape == (0, 3, 12, 10)
+
+
 @pytest.mark.parametrize(
     "spec",
     [
         "clean", "gaussian:0", "uniform:0", "laplace:0", "speckle:0", "salt-and-pepper:0", "impulse:0", "downup:1",
-        "pixelate:1", "gaussian-blur:0.1", "brightness:0", "contrast:1",
+        "pixelate:1", "gaussian-blur:0.1", "brightness:0", "contrast:1", "fog:0,decay=2",
     ],
 )  # fmt: skip
 def test_what_changes_nothing_leaves_its_input_alone(spec: str) -> None:
@@ -414,7 +419,7 @@ def test_a_value_out_of_its_range_is_refused(
         ("laplace", "std"),
         ("shot", "photons"),
         ("motion-blur:3", "std"),
-        ("fog:1", "decay"),
+        ("fog:decay=2", "thickness"),
         ("jpeg", "quality"),
         ("corruption:fog", "severity"),
         ("corruption:severity=2", "kind"),

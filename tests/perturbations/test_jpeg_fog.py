@@ -173,9 +173,11 @@ def test_fog_is_added_and_kept_below_the_largest_value_of_each_image() -> None:
     assert float(npf.perturbation("fog:2,decay=2")(flat, 0).amin()) == pytest.approx(0.6**2 / 2.6, abs=1e-6)
 
 
-def test_fog_leaves_a_black_image_black() -> None:
-    x = torch.zeros(2, 3, 8, 8)
-    assert torch.equal(npf.perturbation("fog:0.5,decay=2")(x, 0), x)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("thickness", [0, 0.5])
+def test_fog_leaves_a_black_image_black(thickness: float, dtype: torch.dtype) -> None:
+    x = torch.zeros(2, 3, 8, 8, dtype=dtype)
+    assert torch.equal(npf.perturbation(f"fog:{thickness},decay=2")(x, 0), x)
 
 
 def test_one_image_of_a_fogged_batch_takes_its_own_largest_value() -> None:

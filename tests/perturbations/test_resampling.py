@@ -84,6 +84,8 @@ SIZES = [
     (0.25, (17, 23), (4, 5)),
     (0.9, (11, 7), (9, 6)),
     (1.0, (7, 5), (7, 5)),
+    (0.5, (13, 26), (6, 13)),  # a box ends at the centre of a pixel, which rounding decides on
+    (0.6, (20, 34), (12, 20)),
 ]
 
 

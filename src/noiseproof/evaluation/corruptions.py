@@ -7,9 +7,11 @@ same n images in five severities, the mildest first.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,6 +39,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 _FORMAT = 1
 _FILE = "corruptions.json"
 _MOST_CLASSES = 1_000_000
+_ROUNDING = 1e-9  # far below what one sample is worth
 
 # Errors of another classifier, in [0, 1]: by corruption, one for each severity of the report that is compared.
 Baseline: TypeAlias = "CorruptionReport | Mapping[str, Sequence[float]]"
@@ -51,7 +54,7 @@ class CorruptionReport:
     severities is not the published measure: see :attr:`complete`.
 
     Attributes:
-        corruptions: names, in the order of the rows.
+        names: of the corruptions, in the order of the rows.
         severities: of 1 to 5, in the order of the columns.
         samples: images behind each accuracy.
         accuracies: (corruptions, severities), in [0, 1]; read-only.
@@ -60,20 +63,20 @@ class CorruptionReport:
         InvalidArgumentError: accuracies of another shape or outside [0, 1], names or severities given twice.
     """
 
-    corruptions: tuple[str, ...]
+    names: tuple[str, ...]
     severities: tuple[int, ...]
     samples: int
     accuracies: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         accuracies = np.array(self.accuracies, dtype=np.float64)
-        shape = (len(self.corruptions), len(self.severities))
+        shape = (len(self.names), len(self.severities))
         if accuracies.shape != shape or 0 in shape:
-            raise InvalidArgumentError(f"accuracies must be (corruptions, severities) = {shape}, {accuracies.shape}")
+            raise InvalidArgumentError(f"accuracies must be (names, severities) = {shape}, got {accuracies.shape}")
         if not bool(((accuracies >= 0) & (accuracies <= 1)).all()):
             raise InvalidArgumentError("accuracies must lie in [0, 1]")
-        if len(set(self.corruptions)) < shape[0] or _checked_severities(self.severities) != self.severities:
-            raise InvalidArgumentError("corruptions and severities must be named once each, severities in order")
+        if len(set(self.names)) < shape[0] or _checked_severities(self.severities) != self.severities:
+            raise InvalidArgumentError("corruptions and severities must be given once each, severities in order")
         check_whole("samples", self.samples, 1)
         accuracies.setflags(write=False)
         object.__setattr__(self, "accuracies", accuracies)
@@ -81,31 +84,30 @@ class CorruptionReport:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CorruptionReport):
             return NotImplemented
-        return self._summary() == other._summary()
+        return self.names == other.names and self._summary() == other._summary()
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def counted(self) -> tuple[str, ...]:
         """The corruptions that means are over."""
-        return tuple(name for name in self.corruptions if name in MAIN) or self.corruptions
+        return tuple(name for name in self.names if name in MAIN) or self.names
 
     @property
     def complete(self) -> bool:
         """Whether all 15 main corruptions were measured in all five severities, as published numbers are."""
-        return set(MAIN) <= set(self.corruptions) and self.severities == SEVERITIES
+        return set(MAIN) <= set(self.names) and self.severities == SEVERITIES
 
     @property
     def mean_accuracy(self) -> float:
         """Mean over the counted corruptions and all severities, in [0, 1]."""
-        return float(np.mean([self.accuracy(name) for name in self.counted]))
+        return _mean([self.accuracy(name) for name in self.counted])
 
     @property
     def by_severity(self) -> dict[int, float]:
         """Mean over the counted corruptions, in [0, 1], for each severity."""
         return {
-            severity: float(np.mean([self.accuracy(name, severity) for name in self.counted]))
-            for severity in self.severities
+            severity: _mean([self.accuracy(name, severity) for name in self.counted]) for severity in self.severities
         }
 
     def accuracy(self, corruption: str, severity: int | None = None) -> float:
@@ -117,7 +119,7 @@ class CorruptionReport:
         """
         row = self.accuracies[self._row(corruption)]
         if severity is None:
-            return float(row.mean())
+            return _mean(row)
         if severity not in self.severities:
             raise InvalidArgumentError(f"severity must be one of {_listed(self.severities)}, got {severity!r}")
         return float(row[self.severities.index(severity)])
@@ -136,8 +138,8 @@ class CorruptionReport:
         """
         errors = self._errors(corruption)
         if baseline is None:
-            return float(errors.mean())
-        return _ratio(corruption, float(errors.sum()), float(self._errors_of(baseline, corruption).sum()))
+            return _mean(errors)
+        return _ratio(corruption, _mean(errors), _mean(self._errors_of(baseline, corruption)))
 
     def mce(self, baseline: Baseline | None = None) -> float:
         """Return the mean corruption error: the mean of CE_c over the counted corruptions, as a fraction.
@@ -150,7 +152,7 @@ class CorruptionReport:
             UnknownNameError: a counted corruption is not in the baseline.
             InvalidArgumentError: other severities in the baseline, errors outside [0, 1], or no error at all.
         """
-        return float(np.mean([self.corruption_error(name, baseline) for name in self.counted]))
+        return _mean([self.corruption_error(name, baseline) for name in self.counted])
 
     def relative_mce(self, clean_accuracy: float, baseline: Baseline, baseline_clean_accuracy: float) -> float:
         """Return the mean over the counted corruptions of how much worse than clean, relative to the baseline.
@@ -168,17 +170,13 @@ class CorruptionReport:
         """
         clean = 1 - check_range("clean_accuracy", clean_accuracy, 0, 1)
         baseline_clean = 1 - check_range("baseline_clean_accuracy", baseline_clean_accuracy, 0, 1)
-        return float(
-            np.mean(
-                [
-                    _ratio(
-                        name,
-                        float((self._errors(name) - clean).sum()),
-                        float((self._errors_of(baseline, name) - baseline_clean).sum()),
-                    )
-                    for name in self.counted
-                ]
-            )
+        return _mean(
+            [
+                _ratio(
+                    name, _mean(self._errors(name)) - clean, _mean(self._errors_of(baseline, name)) - baseline_clean
+                )
+                for name in self.counted
+            ]
         )
 
     def save(self, folder: str | Path) -> None:
@@ -214,13 +212,13 @@ class CorruptionReport:
             "severities": list(self.severities),
             "complete": self.complete,
             "mean_accuracy": self.mean_accuracy,
-            "accuracies": {name: self.accuracies[row].tolist() for row, name in enumerate(self.corruptions)},
+            "accuracies": {name: self.accuracies[row].tolist() for row, name in enumerate(self.names)},
         }
 
     def _row(self, corruption: str) -> int:
-        if corruption not in self.corruptions:
-            raise UnknownNameError("corruption in this report:", corruption, self.corruptions)
-        return self.corruptions.index(corruption)
+        if corruption not in self.names:
+            raise UnknownNameError("corruption in this report:", corruption, self.names)
+        return self.names.index(corruption)
 
     def _errors(self, corruption: str) -> NDArray[np.float64]:
         errors: NDArray[np.float64] = 1 - self.accuracies[self._row(corruption)]
@@ -298,6 +296,8 @@ def evaluate_corruptions(
 
 def _checked_severities(severities: Sequence[int]) -> tuple[int, ...]:
     """Return severities once each, in order."""
+    if isinstance(severities, int):
+        raise InvalidArgumentError(f"severities must be a list, as in [{severities}]")
     for severity in severities:
         if severity not in SEVERITIES:
             raise InvalidArgumentError(f"severities must be of {_listed(SEVERITIES)}, got {severity!r}")
@@ -331,7 +331,7 @@ def _files(folder: Path, corruptions: Sequence[str] | None) -> dict[str, Path]:
 def _open(path: Path, mapped: bool) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (OSError, EOFError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"cannot read {path} as an array: {reason}") from error
     if not isinstance(array, np.ndarray):
@@ -389,8 +389,14 @@ def _channels_first(images: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
 
 
+def _mean(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """Mean that is rounded once, so that it is the same on every machine."""
+    return math.fsum(values) / len(values)
+
+
 def _ratio(corruption: str, error: float, baseline: float) -> float:
-    if not baseline > 0:
+    """The ratio of two means over severities, which is that of the sums."""
+    if not baseline > _ROUNDING:
         raise InvalidArgumentError(f"the baseline loses nothing under {corruption!r}, so there is no ratio to it")
     return error / baseline
 

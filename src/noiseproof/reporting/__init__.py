@@ -1,6 +1,7 @@
 """Results for people: tables, plots and a self-contained page. Knows result objects only."""
 
 from noiseproof.reporting.comparisons import comparison_records, comparison_table
+from noiseproof.reporting.gallery import perturbation_gallery
 from noiseproof.reporting.html import Example, comparison_page
 from noiseproof.reporting.plots import accuracy_plot
 from noiseproof.reporting.robustness import (
@@ -28,6 +29,7 @@ __all__ = [
     "curve_table",
     "difference_table",
     "method_difference_table",
+    "perturbation_gallery",
     "report_records",
     "report_table",
 ]
