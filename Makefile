@@ -22,6 +22,8 @@ lint: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt scripts/make-venv
 	scripts/make-venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@# by itself, since it asks for an old version of requests, which it does not use
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt --no-deps torchattacks
 	@touch $@
 
 clean:

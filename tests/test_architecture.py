@@ -19,6 +19,7 @@ FLOORS = [
     {"models", "losses", "perturbations", "data"},
     {"geometry", "methods"},
     {"evaluation"},
+    {"analysis"},
     {"training", "reporting"},
     {"targets"},
     {"experiments"},

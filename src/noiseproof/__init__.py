@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noiseproof import functional, geometry
+    from noiseproof.analysis import InputCurvature, curvature_by_scale, input_curvature
     from noiseproof.evaluation import (
         Certification,
         CorruptionReport,
@@ -39,6 +40,7 @@ _HOMES = {
     "CorruptionReport": "evaluation",
     "DiscriminativeLoss": "losses",
     "FeatureClassifier": "models",
+    "InputCurvature": "analysis",
     "LossTerms": "losses",
     "Normalize": "models",
     "Perturbation": "perturbations",
@@ -49,8 +51,10 @@ _HOMES = {
     "compare": "experiments",
     "compare_methods": "evaluation",
     "compare_reports": "evaluation",
+    "curvature_by_scale": "analysis",
     "evaluate": "evaluation",
     "evaluate_corruptions": "evaluation",
+    "input_curvature": "analysis",
     "perturbation": "perturbations",
     "train": "training",
 }
@@ -60,6 +64,7 @@ __all__ = [
     "CorruptionReport",
     "DiscriminativeLoss",
     "FeatureClassifier",
+    "InputCurvature",
     "LossTerms",
     "Normalize",
     "Perturbation",
@@ -71,10 +76,12 @@ __all__ = [
     "compare",
     "compare_methods",
     "compare_reports",
+    "curvature_by_scale",
     "evaluate",
     "evaluate_corruptions",
     "functional",
     "geometry",
+    "input_curvature",
     "perturbation",
     "train",
 ]

@@ -230,10 +230,9 @@ def test_autoattack_is_the_published_ensemble(classes: int, made: list[tuple[str
 
 
 @needs_library
-@pytest.mark.parametrize("classes", [3, 5])
-def test_autoattack_finds_at_least_what_pgd_finds(classes: int) -> None:
+def test_autoattack_finds_at_least_what_pgd_finds() -> None:
     torch.manual_seed(2)
-    network = nn.Sequential(nn.Conv2d(1, 16, 6), nn.Tanh(), nn.Flatten(), Linear(16, classes))
+    network = nn.Sequential(nn.Conv2d(1, 16, 6), nn.Tanh(), nn.Flatten(), Linear(16, classes=5))
     network[0].weight.data.mul_(3)
     inputs = images(24, 1, 6, 6)
     labels = network(inputs).argmax(1)

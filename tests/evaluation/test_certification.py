@@ -694,6 +694,9 @@ def by_hand(**changes: object) -> Certification:
 def test_right_and_abstained() -> None:
     assert by_hand().correct.tolist() == [True, True, True, False, False, True]
     assert by_hand().abstained.tolist() == [False, False, False, False, True, False]
+    unlabelled = by_hand(labels=np.full(6, -1))
+    assert not unlabelled.correct.any()
+    assert unlabelled.accuracy == 0
 
 
 def test_the_curve_of_certified_accuracy() -> None:

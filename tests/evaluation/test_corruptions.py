@@ -221,7 +221,7 @@ def test_a_file_cut_short_is_refused(folder: Path, name: str, keep: int) -> None
 
 @pytest.mark.parametrize("name", ["fog.npy", "labels.npy"])
 @pytest.mark.parametrize(
-    ("part", "other"), [(b"}", b" "), (b"{", b"("), (b"'shape'", b"'shapf'"), (b"NUMPY", b"NUMPI")]
+    ("part", "other"), [(b"}", b" "), (b"{", b"("), (b"'shape'", b"'shap'"), (b"NUMPY", b"NUMPI")]
 )
 def test_a_file_with_a_damaged_head_is_refused(folder: Path, name: str, part: bytes, other: bytes) -> None:
     (folder / name).write_bytes((folder / name).read_bytes().replace(part, other, 1))

@@ -113,7 +113,7 @@ def evaluate(
         for key, each in views.items()
     }
     names = getattr(data, "class_names", None) or [str(c) for c in range(int(labels.max()) + 1)]
-    return RobustnessReport(results, labels.numpy(), tuple(names), seed, caveat)
+    return RobustnessReport(results, labels.numpy(), tuple(names), int(seed), caveat)
 
 
 def _taking_pixels(
@@ -157,7 +157,7 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InvalidArgumentError(f"the model cannot take inputs of shape {tuple(inputs.shape)}: {reason}") from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != inputs.shape[0]:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs) or logits.shape[1] == 0:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {inputs.shape[0]} inputs")
     if not bool(logits.isfinite().all()):

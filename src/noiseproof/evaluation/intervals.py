@@ -12,7 +12,14 @@ from scipy.special import ndtri
 from noiseproof.checks import check_range, check_whole
 from noiseproof.errors import InvalidArgumentError
 
-__all__ = ["Interval", "accuracy_interval", "check_correct", "check_level", "expected_calibration_error"]
+__all__ = [
+    "Interval",
+    "accuracy_interval",
+    "check_correct",
+    "check_level",
+    "effective_samples",
+    "expected_calibration_error",
+]
 
 _ROUNDING = 1e-6  # what a softmax in single precision may exceed 1 by
 

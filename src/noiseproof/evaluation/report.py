@@ -188,7 +188,9 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
             report = cls(results, labels, tuple(summary["class_names"]), summary["seed"], summary.get("caveat", ""))
             if report._digest() != summary["sha256"]:
                 raise ValueError("report.json and report.npz do not belong together")
-        except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
             reason = " ".join(str(error).split())
             raise NoiseproofError(f"cannot read a robustness report in {folder}: {reason}") from error
         return report

@@ -1,4 +1,4 @@
-"""Training and evaluation mode."""
+"""Training and evaluation mode, and the state in which a model is analysed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["evaluating"]
+__all__ = ["analysed", "evaluating"]
 
 
 @contextmanager
@@ -22,3 +22,22 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+@contextmanager
+def analysed(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode, gradients for inputs alone, full float32: no autocast, no TF32. All is put back after it."""
+    wanted = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    precision, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        for parameter, _ in wanted:
+            parameter.requires_grad_(False)
+        with evaluating(module), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for parameter, requires_grad in wanted:
+            parameter.requires_grad_(requires_grad)
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(precision)

@@ -79,7 +79,7 @@ class MotionBlur(Perturbation):
         for step, weight in enumerate(_gaussian_weights(torch.arange(2 * self.radius + 1), self.std).tolist()):
             down, right = (torch.ceil(step * part - 0.5).long() for part in (angle.sin(), angle.cos()))
             source = (row + down).clamp(0, height - 1)[:, :, None] * width
-            source = (source + (column + right).clamp(0, width - 1)[:, None, :]).view(count, 1, -1)
+            source = (source + (column + right).clamp(0, width - 1)[:, None, :]).view(count, 1, height * width)
             blurred.add_(pixels.gather(2, source.expand(-1, channels, -1)), alpha=weight)
         return blurred.view(x.shape)
 

@@ -40,7 +40,8 @@ class Fog(Perturbation):
         height, width = x.shape[2:]
         haze = _plasma(len(x), max(height, width), self.decay, generator, x.device)[:, None, :height, :width]
         largest = x.amax((1, 2, 3), keepdim=True)
-        return (x + self.thickness * haze.to(x)) * largest / (largest + self.thickness).clamp_min(1e-12)
+        whole = (largest + self.thickness).clamp_min(torch.finfo(x.dtype).tiny)
+        return (x + self.thickness * haze.to(x)) * largest / whole
 
 
 def _plasma(count: int, length: int, decay: float, generator: torch.Generator | None, device: torch.device) -> Tensor:

@@ -89,7 +89,7 @@ class LaplaceNoise(Perturbation):
         check_range("std of the perturbation 'laplace'", self.std, 0)
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        one, other = (torch.empty_like(x).exponential_(generator=generator) for _ in range(2))
+        one, other = torch.empty(2, *x.shape, dtype=x.dtype, device=x.device).exponential_(generator=generator)
         return torch.add(x, one - other, alpha=self.std / math.sqrt(2))
 
 

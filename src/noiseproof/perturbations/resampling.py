@@ -76,10 +76,14 @@ def _scaled(length: int, factor: float) -> int:
 def _box_average(length: int, new_length: int) -> Tensor:
     """The matrix (new_length, length) that averages the pixels whose centres lie in each new pixel's box.
 
-    Enlarging, a new pixel takes the old one that its centre lies in. This is Pillow's BOX filter.
+    Enlarging, a new pixel takes the old one that its centre lies in. This is Pillow's BOX filter, down to how a box
+    that ends at a pixel's centre is rounded.
     """
     scale = length / new_length
-    centres = (torch.arange(new_length, dtype=torch.float64) + 0.5) * scale
-    offset = (torch.arange(length, dtype=torch.float64) + 0.5 - centres[:, None]) / max(scale, 1.0)
-    inside = ((offset > -0.5) & (offset <= 0.5)).double()
+    width = max(scale, 1.0)
+    pixel = torch.arange(length, dtype=torch.float64)
+    centre = (torch.arange(new_length, dtype=torch.float64)[:, None] + 0.5) * scale
+    first, end = ((centre + side * width + 0.5).trunc() for side in (-0.5, 0.5))
+    offset = (pixel - centre + 0.5) * (1 / width)
+    inside = ((pixel >= first) & (pixel < end) & (offset > -0.5) & (offset <= 0.5)).double()
     return inside / inside.sum(1, keepdim=True)

@@ -198,7 +198,9 @@ def corruption_table(report: CorruptionReport, title: str, baseline: CorruptionR
     )
     error = f"Mean accuracy {percent(report.mean_accuracy, 2)} %; mean corruption error {percent(report.mce(), 2)} %"
     if baseline is not None:
-        error += f", {percent(report.mce(baseline), 2)} % of the other model's"
+        error += f", and {percent(report.mce(baseline), 2)} % relative to the other model"
+    if not report.complete:
+        error += f". Over {len(report.counted)} of the 15 corruptions of the benchmark, so not for comparing"
     return Table(
         title,
         ("Corruption", *(f"severity {severity}" for severity in report.severities), "Mean"),

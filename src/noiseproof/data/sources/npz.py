@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,10 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, EOFError, ValueError, TypeError, AttributeError, RuntimeError, SyntaxError, TokenError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise DataError(f"cannot read {argument} as an .npz archive: {error}") from error
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing or ("x_test" in arrays) != ("y_test" in arrays):

@@ -1,0 +1,271 @@
+"""Input-loss curvature (§6.1, §7.1, §7.4): how fast the loss's gradient turns when the input moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from noiseproof import seeding
+from noiseproof.analysis.estimators import Logits, Moments, finite_difference, gauss_newton, hutchinson
+from noiseproof.analysis.samples import Selection, select
+from noiseproof.checks import check_choice, check_range, check_whole
+from noiseproof.errors import InvalidArgumentError
+from noiseproof.evaluation.blocks import BLOCK, Evaluable
+from noiseproof.models import FeatureClassifier, Normalize
+from noiseproof.models.modes import analysed
+from noiseproof.progress import ProgressReporter, Silent, Task
+
+__all__ = ["ESTIMATORS", "Estimator", "InputCurvature", "Space", "curvature_by_scale", "input_curvature"]
+
+Estimator = Literal["finite-difference", "hutchinson", "gauss-newton"]
+Space = Literal["pixel", "normalised"]
+
+ESTIMATORS: tuple[Estimator, ...] = ("finite-difference", "hutchinson", "gauss-newton")
+SPACES: tuple[Space, ...] = ("pixel", "normalised")
+
+
+@dataclass(frozen=True, eq=False)
+class InputCurvature:
+    """Λ(x) = Σ λᵢ² of the Hessian of the softmax loss in the input, per sample.
+
+    Attributes:
+        values: (N,) Λ(x), ≥ 0, in 1/(units of the space)⁴.
+        stderr: (N,) standard error over probes; 0 for ``gauss-newton``, NaN for a single probe.
+        estimator: ``finite-difference`` (Eq. 21), ``hutchinson`` or ``gauss-newton``.
+        space: ``pixel``, where inputs are in [0, 1], or ``normalised``, behind the model's first layer.
+        probes: K; 0 for ``gauss-newton``.
+        step: t of Eq. 21; None for estimators of the Hessian at the point itself.
+        seed: of the probes.
+        absolute: (N,) Σ |λᵢ|; None but for ``gauss-newton``.
+        largest: (N,) the largest eigenvalue; None but for ``gauss-newton``.
+        indices: (N,) places of the samples in their data set.
+        labels: (N,) true classes.
+    """
+
+    values: NDArray[np.float64]
+    stderr: NDArray[np.float64]
+    estimator: Estimator
+    space: Space
+    probes: int
+    step: float | None
+    seed: int
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    absolute: NDArray[np.float64] | None = None
+    largest: NDArray[np.float64] | None = None
+
+
+def input_curvature(
+    model: nn.Module,
+    dataset: Evaluable,
+    estimator: Estimator = "finite-difference",
+    *,
+    probes: int = 20,
+    step: float = 1e-2,
+    space: Space = "pixel",
+    seed: int = 0,
+    limit: int | None = None,
+    device: torch.device | str | None = None,
+    progress: ProgressReporter | None = None,
+) -> InputCurvature:
+    """Estimate Λ(x) = Σ λᵢ² of the Hessian of the softmax loss in the input, per sample.
+
+    - ``finite-difference``: Eq. 21. It sees what lies within ‖tε‖ ≈ t √k of an input of k values, the kinks of a ReLU
+      network included; see :func:`curvature_by_scale`. K + 1 forward and K + 1 backward passes.
+    - ``hutchinson``: exact products with the Hessian at the point, with the same probes. One forward and one backward
+      pass, and K backward passes through both.
+    - ``gauss-newton``: all non-zero eigenvalues of Jᵀ(diag p − p pᵀ)J, without randomness. That is the Hessian where
+      the logits are piecewise linear in the input, as in networks of convolutions, ReLU, pooling and batch
+      normalisation in evaluation mode; of smooth networks it is the Gauss-Newton part only. One forward and C
+      backward passes.
+
+    Runs in evaluation mode, in the model's own precision without TF32 or autocast, with gradients for the inputs
+    alone. Memory does not depend on ``probes``.
+
+    Args:
+        model: maps (N, …) inputs, images in [0, 1], to (N, C) logits, every sample by itself.
+        dataset: as for :func:`noiseproof.evaluate`.
+        estimator: which.
+        probes: K ≥ 1, Gaussian directions per sample.
+        step: t > 0, for ``finite-difference``.
+        space: ``pixel``, or ``normalised`` for what lies behind the first layer of a
+            :class:`noiseproof.FeatureClassifier`, where the paper's figures are made.
+        seed: of the probes, which depend on it and on the sample's place alone.
+        limit: only so many samples, evenly spread; None for all.
+        device: where to run, and where the model is moved to; None for where it is.
+        progress: where to report.
+
+    Raises:
+        UnknownNameError: no such estimator or space.
+        InvalidArgumentError: a number outside its range, or ``normalised`` for a model without such a first layer.
+        DataError: see :func:`noiseproof.evaluate`.
+    """
+    check_choice("estimator", estimator, ESTIMATORS)
+    if estimator == "finite-difference":
+        return curvature_by_scale(
+            model,
+            dataset,
+            [step],
+            probes=probes,
+            space=space,
+            seed=seed,
+            limit=limit,
+            device=device,
+            progress=progress,
+        )[step]
+    check_whole("probes", probes, 1)
+    stage = _Stage(model, dataset, space, seed, limit, device)
+    if estimator == "hutchinson":
+        (found,) = stage.estimate(lambda logits, x, y, draws: [hutchinson(logits, x, y, draws)], probes, 1, progress)
+        return stage.result(estimator, *found, probes=probes)
+    return stage.spectrum(progress)
+
+
+def curvature_by_scale(
+    model: nn.Module,
+    dataset: Evaluable,
+    steps: Sequence[float],
+    *,
+    probes: int = 20,
+    space: Space = "pixel",
+    seed: int = 0,
+    limit: int | None = None,
+    device: torch.device | str | None = None,
+    progress: ProgressReporter | None = None,
+) -> dict[float, InputCurvature]:
+    """Estimate Eq. 21 with several steps t, the same probes for all.
+
+    Eq. 21 is a curvature at the scale ‖tε‖. On ReLU networks it differs by orders of magnitude from the Hessian's,
+    which is that of the point: the smaller t, the fewer kinks lie between x and x + tε. In float32 the difference of
+    two gradients has few digits left below about t = 1e-4.
+
+    Args:
+        model: as for :func:`input_curvature`, with the other arguments.
+        steps: t > 0 each.
+
+    Returns:
+        The estimate of each step.
+    """
+    if not steps:
+        raise InvalidArgumentError("steps is empty: name at least one, such as 0.01")
+    for step in steps:
+        check_range("step", step, 0, open_low=True)
+    check_whole("probes", probes, 1)
+    stage = _Stage(model, dataset, space, seed, limit, device)
+    estimate = partial(finite_difference, steps=steps)
+    found = stage.estimate(estimate, probes, len(steps), progress)
+    return {
+        step: stage.result("finite-difference", *each, probes=probes, step=step)
+        for step, each in zip(steps, found, strict=True)
+    }
+
+
+class _Stage:
+    """The model in the space where it is looked at, and the samples."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: Evaluable,
+        space: Space,
+        seed: int,
+        limit: int | None,
+        device: torch.device | str | None,
+    ) -> None:
+        check_choice("space", space, SPACES)
+        self.space, self.seed = space, seed
+        self.samples: Selection = select(dataset, limit)
+        first = next(model.parameters(), None)
+        self.device = torch.device(device or ("cpu" if first is None else first.device))
+        self.dtype = torch.float32 if first is None else first.dtype
+        self.model = model.to(self.device)
+        self.into_space, self.logits = _in_space(self.model, space)
+
+    def estimate(
+        self,
+        estimator: Callable[[Logits, Tensor, Tensor, Iterator[Tensor]], list[Moments]],
+        probes: int,
+        count: int,
+        progress: ProgressReporter | None,
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Mean and standard error over probes, of ``count`` quantities of each sample."""
+        found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(count)]
+        with self._task(progress) as task, analysed(self.model, self.device):
+            for block in self.samples:
+                x = self._seen(block.inputs)
+                moments = estimator(
+                    self.logits, x, block.labels.to(self.device), self._probes(x, probes, block.number)
+                )
+                for each, moment in zip(found, moments, strict=True):
+                    each.append((moment.mean().cpu(), moment.stderr().cpu()))
+                task.advance(len(x))
+        return [
+            (torch.cat([mean for mean, _ in each]).numpy(), torch.cat([stderr for _, stderr in each]).numpy())
+            for each in found
+        ]
+
+    def spectrum(self, progress: ProgressReporter | None) -> InputCurvature:
+        parts = []
+        with self._task(progress) as task, analysed(self.model, self.device):
+            for block in self.samples:
+                parts.append(gauss_newton(self.logits, self._seen(block.inputs)))
+                task.advance(len(block.labels))
+        squares, absolute, largest = (
+            torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
+            for name in ("squares", "absolute", "largest")
+        )
+        return self.result(
+            "gauss-newton", squares, np.zeros_like(squares), probes=0, absolute=absolute, largest=largest
+        )
+
+    def result(
+        self,
+        estimator: Estimator,
+        values: NDArray[np.float64],
+        stderr: NDArray[np.float64],
+        *,
+        probes: int,
+        step: float | None = None,
+        absolute: NDArray[np.float64] | None = None,
+        largest: NDArray[np.float64] | None = None,
+    ) -> InputCurvature:
+        if not np.isfinite(values).all():
+            raise InvalidArgumentError("the curvature is not finite: the model gives logits or gradients that are not")
+        return InputCurvature(
+            values, stderr, estimator, self.space, probes, step, self.seed, self.samples.indices, self.samples.labels,
+            absolute, largest,
+        )  # fmt: skip
+
+    def _seen(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            seen: Tensor = self.into_space(inputs.to(self.device, self.dtype))
+        return seen
+
+    def _probes(self, x: Tensor, count: int, block: int) -> Iterator[Tensor]:
+        """ε ~ N(0, I) for every sample. Whole blocks are drawn, so that it does not matter how many samples follow."""
+        for number in range(count):
+            generator = seeding.generator(self.seed, "curvature", number, block, device=self.device)
+            yield torch.randn(BLOCK, *x.shape[1:], generator=generator, device=self.device, dtype=x.dtype)[: len(x)]
+
+    def _task(self, progress: ProgressReporter | None) -> AbstractContextManager[Task]:
+        return (progress or Silent()).task("curvature", len(self.samples.labels))
+
+
+def _in_space(model: nn.Module, space: Space) -> tuple[Callable[[Tensor], Tensor], Logits]:
+    """The map from pixels into the space, and that from there to the logits."""
+    if space == "pixel":
+        return (lambda x: x), model
+    if isinstance(model, FeatureClassifier) and isinstance(model.normalize, Normalize):
+        backbone, head = model.backbone, model.head
+        return model.normalize, lambda u: head(backbone(u))
+    raise InvalidArgumentError(
+        "space='normalised' needs a FeatureClassifier with mean and std; FeatureClassifier.from_module makes one"
+    )

@@ -1,0 +1,142 @@
+"""Σ λᵢ² of the Hessian H of the softmax loss in the input, of a batch of samples, in three ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+__all__ = ["Logits", "Moments", "Spectrum", "finite_difference", "gauss_newton", "hutchinson", "loss_gradient"]
+
+Logits = Callable[[Tensor], Tensor]
+
+_JACOBIAN_BYTES = 2**28  # how much of Jacobians is held at once
+
+
+class Moments:
+    """Running mean and standard error of what each probe gives, in float64 and without keeping it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum: Tensor | float = 0.0
+        self._squares: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Take in one probe's values."""
+        self._count += 1
+        self._sum = self._sum + values.double()
+        self._squares = self._squares + values.double().square()
+
+    def mean(self) -> Tensor:
+        return torch.as_tensor(self._sum) / self._count
+
+    def stderr(self) -> Tensor:
+        """Standard error of the mean; NaN after a single probe."""
+        mean = self.mean()
+        if self._count < 2:
+            return torch.full_like(mean, math.nan)
+        variance = (torch.as_tensor(self._squares) - self._count * mean.square()).clamp_min(0) / (self._count - 1)
+        return (variance / self._count).sqrt()
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What the non-zero eigenvalues λᵢ of a Hessian sum up to, per sample: (n,) each, in float64."""
+
+    squares: Tensor  # Σ λᵢ²
+    absolute: Tensor  # Σ |λᵢ|
+    largest: Tensor  # max λᵢ
+
+
+def loss_gradient(logits: Logits, x: Tensor, labels: Tensor, *, differentiable: bool = False) -> Tensor:
+    """∇l(x), each sample's own, with l = −log softmax(z(x))_y of Eq. 4.
+
+    Args:
+        logits: maps (n, …) to (n, C), every sample by itself.
+        x: (n, …); with ``differentiable`` it must require gradients.
+        labels: (n,).
+        differentiable: whether to keep the graph, for second derivatives.
+
+    Returns:
+        Like ``x``.
+    """
+    if not differentiable:
+        x = x.detach().requires_grad_()
+    loss = cross_entropy(logits(x), labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=differentiable)
+    return gradient
+
+
+def finite_difference(
+    logits: Logits, x: Tensor, labels: Tensor, probes: Iterable[Tensor], steps: Sequence[float]
+) -> list[Moments]:
+    """Λ(x) ≈ 1/K Σⱼ ‖∇l(x + tεⱼ) − ∇l(x)‖² / t² for each step t (Eq. 21).
+
+    One forward and one backward pass per sample at x, and one of each per probe and step.
+    """
+    here = loss_gradient(logits, x, labels)
+    moments = [Moments() for _ in steps]
+    for probe in probes:
+        for moment, step in zip(moments, steps, strict=True):
+            there = loss_gradient(logits, torch.add(x, probe, alpha=step), labels)
+            moment.add(_squared_norms(there - here) / step**2)
+    return moments
+
+
+def hutchinson(logits: Logits, x: Tensor, labels: Tensor, probes: Iterable[Tensor]) -> Moments:
+    """E‖Hε‖² with exact products Hε (§7.1), which are derivatives of ∇l(x)ᵀε.
+
+    One forward and one backward pass per sample, kept for differentiation, and one backward pass through both per
+    probe. Where the network is piecewise linear, what its kinks would add is not seen: H is that of the point.
+    """
+    x = x.detach().requires_grad_()
+    gradient = loss_gradient(logits, x, labels, differentiable=True)
+    moments = Moments()
+    for probe in probes:
+        (product,) = torch.autograd.grad(gradient, x, probe, retain_graph=True)
+        moments.add(_squared_norms(product))
+    return moments
+
+
+def gauss_newton(logits: Logits, x: Tensor) -> Spectrum:
+    """The spectrum of G = Jᵀ S J with J = ∂z/∂x and S = diag(p) − p pᵀ, from a C×C matrix.
+
+    With A = diag(√p) − p √pᵀ, A Aᵀ = S, so that G has the non-zero eigenvalues of Aᵀ (J Jᵀ) A. Where z is piecewise
+    linear in x, G is the Hessian; else it is its Gauss-Newton part. It does not depend on the label. One forward and
+    C backward passes per sample.
+    """
+    return _joined([_gauss_newton(logits, part) for part in x.split(_samples_at_once(logits, x))])
+
+
+def _gauss_newton(logits: Logits, x: Tensor) -> Spectrum:
+    x = x.detach().requires_grad_()
+    z = logits(x)
+    classes = z.shape[1]
+    rows = [torch.autograd.grad(z[:, c].sum(), x, retain_graph=c + 1 < classes)[0].flatten(1) for c in range(classes)]
+    jacobian = torch.stack(rows, 1)
+    p = z.detach().double().softmax(1)
+    root = p.sqrt()
+    a = torch.diag_embed(root) - p.unsqueeze(2) * root.unsqueeze(1)
+    reduced = a.transpose(1, 2) @ (jacobian @ jacobian.transpose(1, 2)).double() @ a
+    eigenvalues = torch.linalg.eigvalsh(reduced)
+    return Spectrum(eigenvalues.square().sum(1), eigenvalues.abs().sum(1), eigenvalues.amax(1))
+
+
+def _samples_at_once(logits: Logits, x: Tensor) -> int:
+    with torch.no_grad():
+        classes = logits(x[:1]).shape[1]
+    return max(1, _JACOBIAN_BYTES // (2 * classes * x[0].numel() * x.element_size()))
+
+
+def _joined(parts: Sequence[Spectrum]) -> Spectrum:
+    return Spectrum(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in ("squares", "absolute", "largest"))
+    )
+
+
+def _squared_norms(differences: Tensor) -> Tensor:
+    return differences.flatten(1).square().sum(1, dtype=torch.float64)
