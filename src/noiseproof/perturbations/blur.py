@@ -85,5 +85,5 @@ class MotionBlur(Perturbation):
 
 
 def _gaussian_weights(offset: Tensor, std: float) -> Tensor:
-    weights = torch.exp(-offset.double().square() / (2 * std**2))
+    weights = torch.exp(-(offset.double() / std).square() / 2)
     return weights / weights.sum()
