@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "noiseproof"
 FLOORS = [
     {"errors"},
     {"registry", "checks", "files", "seeding", "progress", "partition"},
+    {"archives"},
     {"spec", "functional"},
     {"models", "losses", "perturbations", "data"},
     {"geometry", "methods"},

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from noiseproof import seeding
 from noiseproof.analysis.estimators import Logits, Moments, finite_difference, gauss_newton, hutchinson
 from noiseproof.analysis.samples import Selection, select
+from noiseproof.archives import load_result, reading, save_result
 from noiseproof.checks import check_choice, check_range, check_whole
 from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Evaluable
@@ -30,6 +32,9 @@ Space = Literal["pixel", "normalised"]
 
 ESTIMATORS: tuple[Estimator, ...] = ("finite-difference", "hutchinson", "gauss-newton")
 SPACES: tuple[Space, ...] = ("pixel", "normalised")
+
+_SETTINGS = ("estimator", "space", "probes", "step", "seed")
+_ARRAYS = ("values", "stderr", "indices", "labels", "absolute", "largest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,30 @@ class InputCurvature:
     labels: NDArray[np.int64]
     absolute: NDArray[np.float64] | None = None
     largest: NDArray[np.float64] | None = None
+
+    @property
+    def name(self) -> str:
+        """Estimator, space and step, as files and tables call it: ``finite-difference-normalised-t0.01``."""
+        return f"{self.estimator}-{self.space}" + ("" if self.step is None else f"-t{self.step:g}")
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``curvature-NAME.json`` and ``.npz`` into ``folder``, which is made."""
+        settings = {key: getattr(self, key) for key in _SETTINGS}
+        summary = {"mean": self.values.mean(), "median": np.median(self.values), "samples": len(self.values)}
+        arrays = {key: getattr(self, key) for key in _ARRAYS if getattr(self, key) is not None}
+        save_result(folder, f"curvature-{self.name}", {"format": 1, **settings, **summary}, arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path, name: str) -> InputCurvature:
+        """Read a result that :meth:`save` wrote, by its :attr:`name`.
+
+        Raises:
+            NoiseproofError: there is none, or its files do not belong together.
+        """
+        with reading("a curvature", folder):
+            summary, arrays = load_result(folder, f"curvature-{name}")
+            fields: dict[str, Any] = {key: summary[key] for key in _SETTINGS}
+            return cls(**fields | {key: arrays[key] for key in _ARRAYS if key in arrays})
 
 
 def input_curvature(

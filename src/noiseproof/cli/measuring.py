@@ -17,7 +17,22 @@ if TYPE_CHECKING:
     from noiseproof.reporting import Table
     from noiseproof.targets import Target
 
-__all__ = ["certify", "evaluate"]
+__all__ = [
+    "DataOption",
+    "DeviceOption",
+    "Format",
+    "FormatOption",
+    "ImageSizeOption",
+    "MeanOption",
+    "ModelOption",
+    "SeedOption",
+    "StdOption",
+    "TargetArgument",
+    "certify",
+    "evaluate",
+    "load",
+    "write_tables",
+]
 
 
 class Format(enum.StrEnum):
@@ -42,12 +57,13 @@ MeanOption = Annotated[
     str | None, typer.Option(help="What the model expects to be subtracted, per channel, as 0.485,0.456,0.406.")
 ]
 StdOption = Annotated[str | None, typer.Option(help="What it expects to be divided by, per channel.")]
-SizeOption = Annotated[
+ImageSizeOption = Annotated[
     str | None, typer.Option("--image-size", help="Height and width that pictures are brought to, as 224,224.")
 ]
 LimitOption = Annotated[int | None, typer.Option(help="Measure only so many samples, evenly spread.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default where the model is.")]
 BatchOption = Annotated[int, typer.Option(help="How many inputs the model gets at once.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to write the tables.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the noise.")]
 
 
@@ -65,13 +81,13 @@ def evaluate(
         Path | None, typer.Option(help="Measure on a folder in the layout of CIFAR-10-C instead.")
     ] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="Show the accuracy of each class too.")] = False,
-    layout: Annotated[Format, typer.Option("--format", help="How to write the tables.")] = Format.terminal,
+    layout: FormatOption = Format.terminal,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the report in this folder too.")] = None,
     model: ModelOption = None,
     data: DataOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
-    image_size: SizeOption = None,
+    image_size: ImageSizeOption = None,
     limit: LimitOption = None,
     device: DeviceOption = None,
     batch_size: BatchOption = 512,
@@ -84,9 +100,9 @@ def evaluate(
     from noiseproof.experiments import evaluate_target
     from noiseproof.reporting import class_table, curve_table, difference_table, report_records, report_table
 
-    first = _load(target, model, data, mean, std, image_size)
+    first = load(target, model, data, mean, std, image_size)
     if corruptions is not None:
-        other = None if against is None else _load(against, model, data, mean, std, image_size)
+        other = None if against is None else load(against, model, data, mean, std, image_size)
         _evaluate_corruptions(first, other, corruptions, limit, device, batch_size, layout, out)
         return
     settings = {"draws": draws, "seed": seed, "limit": limit, "device": device, "batch_size": batch_size}
@@ -94,10 +110,10 @@ def evaluate(
     if out is not None:
         report.save(out)
     if against is not None:
-        second = _load(against, model, data, mean, std, image_size)
+        second = load(against, model, data, mean, std, image_size)
         other_report = evaluate_target(second, list(report), **settings, progress=progress())  # type: ignore[arg-type]
         differences = compare_reports(report, other_report)
-        _tables(
+        write_tables(
             [difference_table(differences, first.title, second.title)], layout, [vars(d) for d in differences.values()]
         )
         return
@@ -105,7 +121,7 @@ def evaluate(
     tables = [report_table(report, first.title), *([curves] if curves else [])]
     if by_class:
         tables.append(class_table(report, first.title))
-    _tables(tables, layout, report_records(report))
+    write_tables(tables, layout, report_records(report))
 
 
 @app.command()
@@ -119,13 +135,13 @@ def certify(
     alpha: Annotated[float, typer.Option(help="Probability of a wrong certificate.")] = 0.001,
     radii: Annotated[str | None, typer.Option(help="Radii to show, with commas between.")] = None,
     seed: SeedOption = 0,
-    layout: Annotated[Format, typer.Option("--format", help="How to write the table.")] = Format.terminal,
+    layout: FormatOption = Format.terminal,
     out: OutOption = None,
     model: ModelOption = None,
     data: DataOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
-    image_size: SizeOption = None,
+    image_size: ImageSizeOption = None,
     limit: LimitOption = 500,
     device: DeviceOption = None,
     batch_size: BatchOption = 512,
@@ -137,7 +153,7 @@ def certify(
     import noiseproof
     from noiseproof.reporting import certification_table
 
-    loaded = _load(target, model, data, mean, std, image_size)
+    loaded = load(target, model, data, mean, std, image_size)
     found = noiseproof.certify(
         loaded.model, loaded.test, sigma, n0, n, alpha, seed=seed, limit=limit, device=device, batch_size=batch_size,
         progress=progress(),
@@ -151,12 +167,13 @@ def certify(
         {"radius": float(row[0].text), "certified_accuracy": found.certified_accuracy(float(row[0].text))}
         for row in table.rows
     ]
-    _tables([table], layout, records)
+    write_tables([table], layout, records)
 
 
-def _load(
+def load(
     target: str, model: str | None, data: str | None, mean: str | None, std: str | None, image_size: str | None
 ) -> Target:
+    """Load what a command is to look at, from its options."""
     from noiseproof.errors import InvalidArgumentError
     from noiseproof.targets import load_target
 
@@ -196,10 +213,10 @@ def _evaluate_corruptions(
         for name in found.names
         for severity in found.severities
     ]
-    _tables([corruption_table(found, first.title, baseline)], layout, records)
+    write_tables([corruption_table(found, first.title, baseline)], layout, records)
 
 
-def _tables(tables: list[Table], layout: Format, records: Sequence[dict[str, Any]]) -> None:
+def write_tables(tables: list[Table], layout: Format, records: Sequence[dict[str, Any]]) -> None:
     """Write tables to standard output; as CSV, the records behind the first."""
     from noiseproof.reporting.tables import to_csv
 

@@ -7,10 +7,7 @@ g's answer (Theorem 1), whatever f is. p_A is bounded by counting f's answers to
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from noiseproof import seeding
+from noiseproof.archives import load_result, reading, save_result
 from noiseproof.checks import check_range, check_whole
-from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError
+from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Evaluable, as_dataset, blocks
-from noiseproof.files import write_atomically, write_text
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 
@@ -42,9 +39,6 @@ CHUNK = 128
 
 _FORMAT = 1
 _ARRAYS = ("labels", "predictions", "radii", "indices")
-
-# What reading a damaged file raises; an archive whose header names another compression, a RuntimeError.
-_UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,15 +144,7 @@ class Certification:
 
     def save(self, folder: str | Path) -> None:
         """Write ``certification.json`` and ``certification.npz`` (sample by sample) into ``folder``, which is made."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                np.savez_compressed(file, **{name: getattr(self, name) for name in _ARRAYS})
-
-        write_atomically(folder / "certification.npz", write)
-        write_text(folder / "certification.json", json.dumps(self._summary(), indent=2) + "\n")
+        save_result(folder, "certification", self._summary(), {name: getattr(self, name) for name in _ARRAYS})
 
     @classmethod
     def load(cls, folder: str | Path) -> Certification:
@@ -167,18 +153,10 @@ class Certification:
         Raises:
             NoiseproofError: there is none, or its files do not belong together.
         """
-        folder = Path(folder)
-        try:
-            summary = json.loads((folder / "certification.json").read_text(encoding="utf-8"))
-            numbers = {name: summary[name] for name in ("sigma", "n0", "n", "alpha", "seed")}
-            with (folder / "certification.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                certification = cls(**{name: arrays[name] for name in _ARRAYS}, **numbers)
-            if certification._summary() != summary:
-                raise ValueError("certification.json and certification.npz do not belong together")
-        except _UNREADABLE as error:
-            reason = " ".join(str(error).split())
-            raise NoiseproofError(f"cannot read a certification in {folder}: {reason}") from error
-        return certification
+        with reading("a certification", folder):
+            summary, arrays = load_result(folder, "certification")
+            fields: dict[str, Any] = {name: summary[name] for name in ("sigma", "n0", "n", "alpha", "seed")}
+            return cls(**fields | {name: arrays[name] for name in _ARRAYS})
 
     def _certified_for(self, radius: float) -> float:
         check_range("radius", radius, 0)

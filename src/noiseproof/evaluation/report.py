@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseproof.errors import InvalidArgumentError, NoiseproofError, UnknownNameError
+from noiseproof.archives import digest, finite, load_result, reading, save_result
+from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.evaluation.curves import NoiseCurve, noise_curves
 from noiseproof.evaluation.intervals import Interval, accuracy_interval, expected_calibration_error
 from noiseproof.evaluation.views import view
-from noiseproof.files import write_atomically, write_text
 from noiseproof.perturbations import Perturbation
 
 __all__ = ["PerturbationResult", "RobustnessReport"]
@@ -144,21 +140,13 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RobustnessReport):
             return NotImplemented
-        return self._digest() == other._digest()
+        return digest(self._summary(), self._arrays()) == digest(other._summary(), other._arrays())
 
     __hash__ = None  # type: ignore[assignment]
 
     def save(self, folder: str | Path) -> None:
         """Write ``report.json`` and ``report.npz`` (what is known of each sample) into ``folder``, which is made."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                np.savez_compressed(file, **self._arrays())  # type: ignore[arg-type]
-
-        write_atomically(folder / "report.npz", write)
-        write_text(folder / "report.json", json.dumps(self._summary(), indent=2, ensure_ascii=False) + "\n")
+        save_result(folder, "report", self._summary(), self._arrays())
 
     @classmethod
     def load(cls, folder: str | Path) -> RobustnessReport:
@@ -167,33 +155,23 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         Raises:
             NoiseproofError: there is none, or its files do not belong together.
         """
-        folder = Path(folder)
-        try:
-            summary = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        with reading("a robustness report", folder):
+            summary, arrays = load_result(folder, "report")
             if summary["format"] != _FORMAT:
                 raise ValueError(f"it was written by another version, in format {summary['format']}")
-            with (folder / "report.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                results = {
-                    entry["key"]: PerturbationResult(
-                        entry["key"],
-                        entry["spec"],
-                        arrays[f"correct_{index}"],
-                        arrays[f"confidence_{index}"],
-                        entry["random"],
-                        entry["worst_case"],
-                    )
-                    for index, entry in enumerate(summary["perturbations"])
-                }
-                labels = arrays["labels"]
-            report = cls(results, labels, tuple(summary["class_names"]), summary["seed"], summary.get("caveat", ""))
-            if report._digest() != summary["sha256"]:
-                raise ValueError("report.json and report.npz do not belong together")
-        except (
-            OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error,
-        ) as error:  # fmt: skip
-            reason = " ".join(str(error).split())
-            raise NoiseproofError(f"cannot read a robustness report in {folder}: {reason}") from error
-        return report
+            results = {
+                entry["key"]: PerturbationResult(
+                    entry["key"],
+                    entry["spec"],
+                    arrays[f"correct_{index}"],
+                    arrays[f"confidence_{index}"],
+                    entry["random"],
+                    entry["worst_case"],
+                )
+                for index, entry in enumerate(summary["perturbations"])
+            }
+            names = tuple(summary["class_names"])
+            return cls(results, arrays["labels"], names, summary["seed"], summary.get("caveat", ""))
 
     def _summary(self) -> dict[str, Any]:
         """All that people and other programs may want to know without the arrays; what is not finite is None."""
@@ -205,11 +183,11 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
                 "worst_case": result.worst_case,
                 "draws": len(result.correct),
                 "mean": result.mean,
-                "std": _finite(result.std),
+                "std": finite(result.std),
                 "interval_95": list(result.interval),
                 "calibration_error": result.calibration_error,
                 "accuracies": result.accuracies.tolist(),
-                "per_class": [_finite(accuracy) for accuracy in self.per_class(key).tolist()],
+                "per_class": [finite(accuracy) for accuracy in self.per_class(key).tolist()],
             }
             for key, result in self._results.items()
         ]
@@ -217,8 +195,8 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
             name: {
                 "levels": curve.levels.tolist(),
                 "accuracies": curve.accuracies.tolist(),
-                "area": _finite(curve.area),
-                "level_at_drop_of_0.05": _finite(curve.level_at_drop()),
+                "area": finite(curve.area),
+                "level_at_drop_of_0.05": finite(curve.level_at_drop()),
             }
             for name, curve in self.curves().items()
         }
@@ -230,7 +208,6 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
             "class_names": list(self.class_names),
             "perturbations": entries,
             "curves": curves,
-            "sha256": self._digest(),
         }
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -238,16 +215,3 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         for index, result in enumerate(self._results.values()):
             arrays |= {f"correct_{index}": result.correct, f"confidence_{index}": result.confidence}
         return arrays
-
-    def _digest(self) -> str:
-        """SHA-256 of all that :meth:`load` takes from the files. What is derived from it may differ by rounding."""
-        told = [[r.key, r.spec, r.random, r.worst_case] for r in self._results.values()]
-        digest = hashlib.sha256(json.dumps([told, self.class_names, self.seed, self.caveat]).encode())
-        for name, array in self._arrays().items():
-            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

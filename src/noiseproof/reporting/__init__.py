@@ -1,6 +1,7 @@
 """Results for people: tables, plots and a self-contained page. Knows result objects only."""
 
 from noiseproof.reporting.comparisons import comparison_records, comparison_table
+from noiseproof.reporting.curvatures import curvature_records, curvature_table
 from noiseproof.reporting.gallery import perturbation_gallery
 from noiseproof.reporting.html import Example, comparison_page
 from noiseproof.reporting.plots import accuracy_plot
@@ -26,6 +27,8 @@ __all__ = [
     "comparison_records",
     "comparison_table",
     "corruption_table",
+    "curvature_records",
+    "curvature_table",
     "curve_table",
     "difference_table",
     "method_difference_table",
