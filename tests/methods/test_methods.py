@@ -79,6 +79,20 @@ def test_discriminative_is_softmax_on_clean_plus_eq_13(tiny_model: FeatureClassi
     assert set(result.parts) == {"softmax", "compactness", "margin", "regularisation", "alignment"}
 
 
+@pytest.mark.parametrize("passes", ["joint", "separate", "split"])
+def test_discriminative_may_take_the_softmax_loss_of_both_views(
+    tiny_model: FeatureClassifier, views: Views, passes: str
+) -> None:
+    tiny_model.eval()
+    once, both = (
+        build_method("discriminative", tiny_model, {"passes": passes, "softmax_on": which})(views)
+        for which in ("clean", "both")
+    )
+    on_noisy = F.cross_entropy(tiny_model(views.noisy), views.labels)
+    torch.testing.assert_close(both.parts["softmax_noisy"], on_noisy)
+    torch.testing.assert_close(both.loss - once.loss, (on_noisy - once.parts["softmax"]) / 2)
+
+
 def test_state_dict_of_the_method_holds_the_centroids(tiny_model: FeatureClassifier, views: Views) -> None:
     method = build_method("discriminative", tiny_model)
     method(views)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from pydantic import Field
 
 from noiseproof.losses import DiscriminativeLoss
@@ -22,7 +25,8 @@ class Discriminative(Method):
     views = ("clean", "noisy")
 
     class Options(MethodOptions):
-        """Those of :class:`noiseproof.DiscriminativeLoss`, and ``passes`` (:mod:`noiseproof.methods.passes`)."""
+        """Those of :class:`noiseproof.DiscriminativeLoss`, ``passes`` (:mod:`noiseproof.methods.passes`), and
+        ``softmax_on``: the softmax loss on clean inputs (the paper's), or its mean over clean and noisy ones."""
 
         delta_v: float = Field(0.5, ge=0)
         delta_d: float = Field(5.0, ge=0)
@@ -33,19 +37,23 @@ class Discriminative(Method):
         momentum: float = Field(0.9, ge=0, lt=1)
         centroids: Strategy = "partial"
         passes: Passes = "separate"
+        softmax_on: Literal["clean", "both"] = "clean"
 
     options: Options
 
     def __init__(self, model: FeatureClassifier, options: Options) -> None:
         super().__init__(model, options)
         self.discriminative = DiscriminativeLoss(
-            model.num_classes, model.embedding_dim, **options.model_dump(exclude={"passes"})
+            model.num_classes, model.embedding_dim, **options.model_dump(exclude={"passes", "softmax_on"})
         )
 
     def forward(self, views: Views) -> StepResult:
         clean, noisy = embed_views(self.model, *views.pair(), self.options.passes)
         logits = self.model.head(clean)
-        softmax = self.softmax_loss(logits, views.labels)
+        softmax = {"softmax": self.softmax_loss(logits, views.labels)}
+        if self.options.softmax_on == "both":
+            softmax["softmax_noisy"] = self.softmax_loss(self.model.head(noisy), views.labels)
         terms = self.discriminative(clean, views.labels, self.model.head, noisy_embeddings=noisy)
-        parts = {"softmax": softmax, **{name: term for name, term in terms._asdict().items() if name != "total"}}
-        return StepResult(softmax + terms.total, parts, logits, views.labels)
+        parts = {**softmax, **{name: term for name, term in terms._asdict().items() if name != "total"}}
+        loss = torch.stack(list(softmax.values())).mean() + terms.total
+        return StepResult(loss, parts, logits, views.labels)
