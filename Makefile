@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
-	$(BIN)/noiseproof compare digits --out runs/demo
+	$(BIN)/noiseproof compare digits --explain --out runs/demo
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -91,10 +91,11 @@ def _seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def arguments(description: str) -> argparse.Namespace:
-    """Read ``--json FILE`` and ``--rounds N``."""
+    """Read ``--json FILE``, ``--rounds N`` and ``--threads N``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="how many torch uses")
     return parser.parse_args()
 
 

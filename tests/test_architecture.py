@@ -23,6 +23,7 @@ FLOORS = [
     {"analysis"},
     {"training", "reporting"},
     {"targets"},
+    {"explaining"},
     {"experiments"},
     {"cli"},
     {"__main__"},

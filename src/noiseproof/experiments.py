@@ -14,12 +14,14 @@ from noiseproof.data import LabelledDataset, Splits
 from noiseproof.data.dataset import thinned, to_unit_interval
 from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
+from noiseproof.explaining import panels
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
 from noiseproof.perturbations import perturbation
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.reporting import (
     Example,
+    Panel,
     comparison_page,
     comparison_records,
     comparison_table,
@@ -46,6 +48,7 @@ def compare(
     out: str | Path | None = None,
     *,
     overwrite: bool = False,
+    explain: bool = False,
     progress: ProgressReporter | None = None,
 ) -> Comparison:
     """Train every method with every seed on the same data and evaluate all under the recipe's perturbations.
@@ -59,6 +62,7 @@ def compare(
         overrides: changes of the recipe by dotted path.
         out: the folder for the runs, as ``METHOD/seed-SEED``; None for ``runs/RECIPE``.
         overwrite: whether to run again what is there.
+        explain: whether the page also shows curvature, features and the theorems, for the first seed.
         progress: where to report; None for nowhere.
 
     Returns:
@@ -94,7 +98,11 @@ def compare(
                 reports[method][seed] = evaluate_run(run, test=data.test, again=overwrite, progress=reporter)
                 task.advance()
     comparison = Comparison(base.name, reports, titles, base.caveat)
-    _write(comparison, base, data, folder)
+    sections: list[Panel] = []
+    if explain:
+        shown = {titles[method]: Run(folder / method / f"seed-{seeds[0]}") for method in methods}
+        sections = panels(shown, folder, data=data, progress=reporter)
+    _write(comparison, base, data, folder, sections)
     return comparison
 
 
@@ -103,7 +111,7 @@ def comparison_folder(recipe: Recipe) -> Path:
     return Path("runs", recipe.name)
 
 
-def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -> None:
+def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path, sections: Sequence[Panel]) -> None:
     """Write the comparison as ``table.md``, ``table.csv``, ``table.json`` and ``report.html``."""
     records = comparison_records(comparison)
     summary = {
@@ -113,7 +121,7 @@ def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path) -
         "recipe": recipe.with_all_options().settings(),
     }
     page = comparison_page(
-        comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data)
+        comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data), sections
     )
     write_text(folder / "table.md", comparison_table(comparison).to_markdown())
     write_text(folder / "differences.md", _differences(comparison))

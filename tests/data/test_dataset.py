@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from noiseproof.data import ArrayDataset, Splits
-from noiseproof.data.dataset import stratified_split, to_unit_interval
+from noiseproof.data.dataset import stratified_split, thinned, to_unit_interval
 from noiseproof.errors import InvalidArgumentError, NoiseproofError
 
 NAMES = ("a", "b", "c")
@@ -256,3 +256,42 @@ def test_a_class_of_one_sample_cannot_be_split() -> None:
     data = ArrayDataset(torch.rand(5, 2), torch.tensor([0, 0, 1, 1, 2]), NAMES)
     with pytest.raises(InvalidArgumentError, match=r"cannot split off 0\.5 of 5 samples"):
         stratified_split(data, 0.5, seed=0)
+
+
+# Thinning
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 359])
+@pytest.mark.parametrize("limit", [1, 2, 6, 50])
+def test_thinning_spreads_evenly_and_keeps_the_order(size: int, limit: int) -> None:
+    data = ArrayDataset(torch.arange(float(size)).unsqueeze(1), torch.arange(size) % 3, NAMES)
+    chosen = [int(x) for x in thinned(data, limit).inputs]
+    count = min(size, limit)
+    assert len(chosen) == len(set(chosen)) == count
+    assert chosen == sorted(chosen)
+    assert chosen[0] == 0
+    gaps = [after - before for before, after in zip(chosen, [*chosen[1:], size], strict=True)]
+    assert max(gaps) - min(gaps) <= 1
+    assert thinned(data, limit).class_names == NAMES
+
+
+def test_thinning_data_sorted_by_class_leaves_every_class() -> None:
+    data = ArrayDataset(torch.arange(90.0).unsqueeze(1), torch.arange(90) // 30, NAMES)
+    assert thinned(data, 9).labels.bincount().tolist() == [3, 3, 3]
+
+
+def test_a_limit_that_is_not_reached_leaves_the_data_as_it_is() -> None:
+    data = ArrayDataset(images(), LABELS, NAMES)
+    assert thinned(data, 6) is data
+    assert thinned(data, 1000) is data
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5])
+def test_a_limit_is_a_whole_number_above_0(limit: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="limit"):
+        thinned(ArrayDataset(images(), LABELS, NAMES), limit)  # type: ignore[arg-type]
+
+
+def test_a_whole_limit_may_be_a_floating_number() -> None:
+    data = ArrayDataset(images(), LABELS, NAMES)
+    assert thinned(data, 3.0).labels.tolist() == [0, 2, 1]  # type: ignore[arg-type]

@@ -829,6 +829,7 @@ def test_the_json_tells_the_numbers(tmp_path: Path) -> None:
     by_hand().save(tmp_path)
     summary = json.loads((tmp_path / "certification.json").read_text(encoding="utf-8"))
     assert summary.pop("format") == 1
+    assert len(summary.pop("sha256")) == 64
     assert summary.pop("mean_radius") == pytest.approx(1.9 / 6)
     assert summary == {
         "sigma": 0.5, "n0": 10, "n": 1000, "alpha": 0.01, "seed": 4, "samples": 6, "abstained": 1, "accuracy": 4 / 6,

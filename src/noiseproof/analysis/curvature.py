@@ -150,7 +150,7 @@ def input_curvature(
             device=device,
             progress=progress,
         )[step]
-    check_whole("probes", probes, 1)
+    probes = check_whole("probes", probes, 1)
     stage = _Stage(model, dataset, space, seed, limit, device)
     if estimator == "hutchinson":
         (found,) = stage.estimate(lambda logits, x, y, draws: [hutchinson(logits, x, y, draws)], probes, 1, progress)
@@ -187,7 +187,7 @@ def curvature_by_scale(
         raise InvalidArgumentError("steps is empty: name at least one, such as 0.01")
     for step in steps:
         check_range("step", step, 0, open_low=True)
-    check_whole("probes", probes, 1)
+    probes = check_whole("probes", probes, 1)
     stage = _Stage(model, dataset, space, seed, limit, device)
     estimate = partial(finite_difference, steps=steps)
     found = stage.estimate(estimate, probes, len(steps), progress)
@@ -210,8 +210,11 @@ class _Stage:
         device: torch.device | str | None,
     ) -> None:
         check_choice("space", space, SPACES)
+        if not isinstance(model, nn.Module):
+            raise InvalidArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
         self.space, self.seed = space, seed
         self.samples: Selection = select(dataset, limit)
+        self.labels: list[Tensor] = []
         first = next(model.parameters(), None)
         self.device = torch.device(device or ("cpu" if first is None else first.device))
         self.dtype = torch.float32 if first is None else first.dtype
@@ -229,6 +232,7 @@ class _Stage:
         found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(count)]
         with self._task(progress) as task, analysed(self.model, self.device):
             for block in self.samples:
+                self.labels.append(block.labels)
                 x = self._seen(block.inputs)
                 moments = estimator(
                     self.logits, x, block.labels.to(self.device), self._probes(x, probes, block.number)
@@ -245,7 +249,8 @@ class _Stage:
         parts = []
         with self._task(progress) as task, analysed(self.model, self.device):
             for block in self.samples:
-                parts.append(gauss_newton(self.logits, self._seen(block.inputs)))
+                self.labels.append(block.labels)
+                parts.append(gauss_newton(self.logits, self._seen(block.inputs), block.labels.to(self.device)))
                 task.advance(len(block.labels))
         squares, absolute, largest = (
             torch.cat([getattr(part, name) for part in parts]).cpu().numpy()
@@ -269,7 +274,8 @@ class _Stage:
         if not np.isfinite(values).all():
             raise InvalidArgumentError("the curvature is not finite: the model gives logits or gradients that are not")
         return InputCurvature(
-            values, stderr, estimator, self.space, probes, step, self.seed, self.samples.indices, self.samples.labels,
+            values, stderr, estimator, self.space, probes, step, self.seed, self.samples.indices,
+            torch.cat(self.labels).numpy(),
             absolute, largest,
         )  # fmt: skip
 
@@ -279,13 +285,23 @@ class _Stage:
         return seen
 
     def _probes(self, x: Tensor, count: int, block: int) -> Iterator[Tensor]:
-        """ε ~ N(0, I) for every sample. Whole blocks are drawn, so that it does not matter how many samples follow."""
+        """ε ~ N(0, I) for every sample, by its place in the data set that it was chosen from.
+
+        Random numbers are drawn for whole blocks of that data set, so it does not matter how many were chosen.
+        """
+        places = torch.from_numpy(self.samples.indices[block * BLOCK : block * BLOCK + len(x)])
         for number in range(count):
-            generator = seeding.generator(self.seed, "curvature", number, block, device=self.device)
-            yield torch.randn(BLOCK, *x.shape[1:], generator=generator, device=self.device, dtype=x.dtype)[: len(x)]
+            yield torch.cat(
+                [part[places[places // BLOCK == origin] % BLOCK] for origin, part in self._drawn(x, places, number)]
+            )
+
+    def _drawn(self, x: Tensor, places: Tensor, number: int) -> Iterator[tuple[int, Tensor]]:
+        for origin in (places // BLOCK).unique().tolist():
+            generator = seeding.generator(self.seed, "curvature", number, origin, device=self.device)
+            yield origin, torch.randn(BLOCK, *x.shape[1:], generator=generator, device=self.device, dtype=x.dtype)
 
     def _task(self, progress: ProgressReporter | None) -> AbstractContextManager[Task]:
-        return (progress or Silent()).task("curvature", len(self.samples.labels))
+        return (progress or Silent()).task("curvature", len(self.samples.indices))
 
 
 def _in_space(model: nn.Module, space: Space) -> tuple[Callable[[Tensor], Tensor], Logits]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import softplus
+
+from noiseproof.models.answers import check_known_labels, logits_of
 
 __all__ = ["Logits", "Moments", "Spectrum", "finite_difference", "gauss_newton", "hutchinson", "loss_gradient"]
 
@@ -66,7 +69,11 @@ def loss_gradient(logits: Logits, x: Tensor, labels: Tensor, *, differentiable: 
     """
     if not differentiable:
         x = x.detach().requires_grad_()
-    loss = cross_entropy(logits(x), labels, reduction="sum")
+    z = _answers(logits, x)
+    check_known_labels(labels, z.shape[1])
+    own = labels.unsqueeze(1)
+    # log(1 + Σ_{c≠y} exp(z_c − z_y)): the gradient of the usual form loses its digits where p_y is nearly 1.
+    loss = softplus(z.scatter(1, own, -math.inf).logsumexp(1) - z.gather(1, own).squeeze(1)).sum()
     (gradient,) = torch.autograd.grad(loss, x, create_graph=differentiable)
     return gradient
 
@@ -102,19 +109,24 @@ def hutchinson(logits: Logits, x: Tensor, labels: Tensor, probes: Iterable[Tenso
     return moments
 
 
-def gauss_newton(logits: Logits, x: Tensor) -> Spectrum:
+def gauss_newton(logits: Logits, x: Tensor, labels: Tensor | None = None) -> Spectrum:
     """The spectrum of G = Jᵀ S J with J = ∂z/∂x and S = diag(p) − p pᵀ, from a C×C matrix.
 
     With A = diag(√p) − p √pᵀ, A Aᵀ = S, so that G has the non-zero eigenvalues of Aᵀ (J Jᵀ) A. Where z is piecewise
-    linear in x, G is the Hessian; else it is its Gauss-Newton part. It does not depend on the label. One forward and
-    C backward passes per sample.
+    linear in x, G is the Hessian; else it is its Gauss-Newton part. It does not depend on the label, which is only
+    checked, if given. One forward and C backward passes per sample; and one forward pass of one sample, to learn C.
     """
-    return _joined([_gauss_newton(logits, part) for part in x.split(_samples_at_once(logits, x))])
+    with torch.no_grad():
+        classes = _answers(logits, x[:1]).shape[1]
+    if labels is not None:
+        check_known_labels(labels, classes)
+    at_once = max(1, _JACOBIAN_BYTES // (2 * classes * x[0].numel() * x.element_size()))
+    return _joined([_gauss_newton(logits, part) for part in x.split(at_once)])
 
 
 def _gauss_newton(logits: Logits, x: Tensor) -> Spectrum:
     x = x.detach().requires_grad_()
-    z = logits(x)
+    z = _answers(logits, x)
     classes = z.shape[1]
     rows = [torch.autograd.grad(z[:, c].sum(), x, retain_graph=c + 1 < classes)[0].flatten(1) for c in range(classes)]
     jacobian = torch.stack(rows, 1)
@@ -126,10 +138,10 @@ def _gauss_newton(logits: Logits, x: Tensor) -> Spectrum:
     return Spectrum(eigenvalues.square().sum(1), eigenvalues.abs().sum(1), eigenvalues.amax(1))
 
 
-def _samples_at_once(logits: Logits, x: Tensor) -> int:
-    with torch.no_grad():
-        classes = logits(x[:1]).shape[1]
-    return max(1, _JACOBIAN_BYTES // (2 * classes * x[0].numel() * x.element_size()))
+def _answers(logits: Logits, x: Tensor) -> Tensor:
+    """The logits of ``x``, from a copy of it for models that work in place, and in a form that has two derivatives."""
+    with sdpa_kernel(SDPBackend.MATH):
+        return logits_of(logits, x.clone(), least_classes=2)
 
 
 def _joined(parts: Sequence[Spectrum]) -> Spectrum:
@@ -139,4 +151,4 @@ def _joined(parts: Sequence[Spectrum]) -> Spectrum:
 
 
 def _squared_norms(differences: Tensor) -> Tensor:
-    return differences.flatten(1).square().sum(1, dtype=torch.float64)
+    return differences.flatten(1).double().square().sum(1)

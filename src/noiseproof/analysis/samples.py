@@ -48,7 +48,8 @@ def select(dataset: Evaluable, limit: int | None = None) -> Selection:
     """
     data = as_dataset(dataset)
     size: int = len(data)  # type: ignore[arg-type]
-    if limit is None or check_whole("limit", limit, 1) >= size:
+    limit = size if limit is None else check_whole("limit", limit, 1)
+    if limit >= size:
         return Selection(data, np.arange(size))
     indices = torch.arange(limit) * size // limit
     chosen = data.subset(indices) if isinstance(data, LabelledDataset) else Subset(data, indices.tolist())

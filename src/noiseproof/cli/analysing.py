@@ -1,4 +1,4 @@
-"""Commands that explain a model: curvature."""
+"""Commands that explain a model: curvature, analyse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from noiseproof.cli.app import app
-from noiseproof.cli.common import numbers, progress
+from noiseproof.cli.common import numbers, progress, show, split
+from noiseproof.cli.console import output
 from noiseproof.cli.measuring import (
     DataOption,
     DeviceOption,
@@ -24,7 +25,7 @@ from noiseproof.cli.measuring import (
     write_tables,
 )
 
-__all__ = ["curvature"]
+__all__ = ["analyse", "curvature"]
 
 
 @app.command()
@@ -66,3 +67,31 @@ def curvature(
         for each in found:
             each.save(folder)
     write_tables([curvature_table(found, loaded.title)], layout, curvature_records(found))
+
+
+@app.command()
+def analyse(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, drawn side by side on the same scales.")],
+    only: Annotated[
+        str | None, typer.Option(help="Figures with commas between: fig1, fig8 to fig13, scales, theory.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="So many test samples, evenly spread.")] = 1000,
+    noise: Annotated[str | None, typer.Option(help="By default the noise of the training, as gaussian:0.06.")] = None,
+    seed: SeedOption = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the figures.")] = Path("analysis"),
+) -> None:
+    """Draw the paper's figures for trained runs, and compute its theorems.
+
+    fig1: t-SNE of features; fig8: accuracy by curvature; fig9: curvature by right answers; fig10: curvatures; fig11:
+    loss surface; fig12, fig13: t-SNE of the blocks, clean and noisy; scales: curvature against its scale; theory.
+    """
+    from noiseproof.explaining import FIGURES, draw
+    from noiseproof.training import Run
+
+    names = [*FIGURES, "theory"] if only is None else split(only)
+    finished = [Run(folder) for folder in runs]
+    files, table = draw(finished, names, out, limit=limit, noise=noise, seed=seed, progress=progress())
+    if table is not None:
+        output().print(table.to_rich())
+    for file in files:
+        show(str(file))

@@ -61,6 +61,9 @@ def compare(
     data: DataOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Let the report show curvature, features and the theorems too.")
+    ] = False,
 ) -> None:
     """Train several methods with several seeds, evaluate them, and write table and report.
 
@@ -75,7 +78,7 @@ def compare(
     overrides = overrides_of(changes, data)
     folder = out or comparison_folder(load_recipe(recipe, overrides))
     comparison = noiseproof.compare(
-        recipe, chosen, whole_numbers("--seeds", seeds), overrides, folder, overwrite=overwrite,
+        recipe, chosen, whole_numbers("--seeds", seeds), overrides, folder, overwrite=overwrite, explain=explain,
         progress=progress(),
     )  # fmt: skip
     output().print(comparison_table(comparison).to_rich())

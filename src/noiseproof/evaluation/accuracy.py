@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from noiseproof import seeding
 from noiseproof.checks import check_whole
-from noiseproof.errors import DataError, InvalidArgumentError
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation.attacks import Attack
 from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset, blocks
 from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
 from noiseproof.evaluation.views import View, is_random, view
 from noiseproof.models import Normalize
+from noiseproof.models.answers import check_known_labels, logits_of
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 
@@ -132,10 +133,8 @@ def _answers(
     inputs, labels = block.inputs.to(device), block.labels.to(device)
     dtype = next((parameter.dtype for parameter in model.parameters()), inputs.dtype)
     views = [_seen(model, draw, inputs, labels, seed, block.number) for draw in group]
-    logits = torch.cat([_logits(model, batch) for batch in torch.cat(views).to(dtype).split(batch_size)])
-    if int(block.labels.max()) >= logits.shape[1] or int(block.labels.min()) < 0:
-        wrong = int(block.labels.max() if block.labels.max() >= logits.shape[1] else block.labels.min())
-        raise DataError(f"the data has the label {wrong}, but the model knows the classes 0 to {logits.shape[1] - 1}")
+    logits = torch.cat([logits_of(model, batch) for batch in torch.cat(views).to(dtype).split(batch_size)])
+    check_known_labels(block.labels, logits.shape[1])
     sure, chosen = logits.float().softmax(1).max(1)
     return chosen.view(len(group), -1).eq(labels).cpu(), sure.view(len(group), -1).cpu()
 
@@ -149,20 +148,6 @@ def _seen(model: nn.Module, draw: _Draw, inputs: Tensor, labels: Tensor, seed: i
     filled = torch.cat([inputs, inputs.new_zeros(BLOCK - size, *inputs.shape[1:])]) if size < BLOCK else inputs
     generator = seeding.generator(seed, draw.view.spec, draw.number, block, device=inputs.device)
     return draw.view(filled, generator)[:size]
-
-
-def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    try:
-        logits = model(inputs)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidArgumentError(f"the model cannot take inputs of shape {tuple(inputs.shape)}: {reason}") from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs) or logits.shape[1] == 0:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {inputs.shape[0]} inputs")
-    if not bool(logits.isfinite().all()):
-        raise InvalidArgumentError("the model gave logits that are NaN or infinite")
-    return logits
 
 
 def _grouped(queue: Sequence[_Draw], size: int) -> Iterator[Sequence[_Draw]]:

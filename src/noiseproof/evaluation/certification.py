@@ -25,6 +25,7 @@ from noiseproof.archives import load_result, reading, save_result
 from noiseproof.checks import check_range, check_whole
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Evaluable, as_dataset, blocks
+from noiseproof.models.answers import logits_of
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 
@@ -299,7 +300,7 @@ class _Smoothed:
         """How many of ``count`` noisy copies of sample ``index``, x (...), the model gives each class: (C,)."""
         votes = torch.zeros(1, dtype=torch.long, device=self.device)
         for copies in self._noisy(x.to(self.device), index, stage, count):
-            logits = self._logits(copies)
+            logits = logits_of(self.model, copies)
             votes = votes + logits.argmax(1).bincount(minlength=logits.shape[1])
         counted: NDArray[np.int64] = votes.cpu().numpy()
         return counted
@@ -317,20 +318,6 @@ class _Smoothed:
     def _noise(self, x: Tensor, index: int, stage: str, chunk: int) -> Tensor:
         generator = seeding.generator(self.seed, "certify", repr(self.sigma), stage, index, chunk, device=self.device)
         return torch.randn(CHUNK, *x.shape, generator=generator, device=self.device, dtype=x.dtype)
-
-    def _logits(self, inputs: Tensor) -> Tensor:
-        try:
-            logits = self.model(inputs)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            shape = tuple(inputs.shape)
-            raise InvalidArgumentError(f"the model cannot take inputs of shape {shape}: {reason}") from error
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs) or not logits.numel():
-            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {inputs.shape[0]} inputs")
-        if not bool(logits.isfinite().all()):
-            raise InvalidArgumentError("the model gave logits that are NaN or infinite")
-        return logits
 
 
 def _spread(size: int, count: int) -> NDArray[np.int64]:

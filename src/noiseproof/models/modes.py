@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,10 +29,15 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def analysed(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode, gradients for inputs alone, full float32: no autocast, no TF32. All is put back after it."""
     wanted = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
-    precision, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    backends: Any = torch.backends
+    places = (
+        backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul, backends.mkldnn.conv,
+        backends.mkldnn.rnn,
+    )  # fmt: skip
+    precisions = [place.fp32_precision for place in places]
     try:
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
+        for place in places:
+            place.fp32_precision = "ieee"
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
         with evaluating(module), torch.enable_grad(), torch.autocast(device.type, enabled=False):
@@ -39,5 +45,5 @@ def analysed(module: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         for parameter, requires_grad in wanted:
             parameter.requires_grad_(requires_grad)
-        torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(precision)
+        for place, precision in zip(places, precisions, strict=True):
+            place.fp32_precision = precision

@@ -3,8 +3,8 @@
 from noiseproof.reporting.comparisons import comparison_records, comparison_table
 from noiseproof.reporting.curvatures import curvature_records, curvature_table
 from noiseproof.reporting.gallery import perturbation_gallery
-from noiseproof.reporting.html import Example, comparison_page
-from noiseproof.reporting.plots import accuracy_plot
+from noiseproof.reporting.html import Example, Panel, comparison_page
+from noiseproof.reporting.plots import accuracy_plot, to_svg
 from noiseproof.reporting.robustness import (
     certification_table,
     class_table,
@@ -19,6 +19,7 @@ from noiseproof.reporting.tables import Table
 
 __all__ = [
     "Example",
+    "Panel",
     "Table",
     "accuracy_plot",
     "certification_table",
@@ -35,4 +36,5 @@ __all__ = [
     "perturbation_gallery",
     "report_records",
     "report_table",
+    "to_svg",
 ]

@@ -17,9 +17,9 @@ from PIL import Image
 from noiseproof.evaluation import Comparison
 from noiseproof.reporting.comparisons import comparison_table
 from noiseproof.reporting.plots import accuracy_plot, to_svg
-from noiseproof.reporting.tables import decimals_for, short_name
+from noiseproof.reporting.tables import Table, decimals_for, short_name
 
-__all__ = ["Example", "comparison_page"]
+__all__ = ["Example", "Panel", "comparison_page"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,35 @@ class Example:
     images: dict[str, NDArray[np.float32]]
 
 
-def comparison_page(comparison: Comparison, recipe: str, examples: Sequence[Example] = ()) -> str:
+@dataclass(frozen=True)
+class Panel:
+    """A section of a page beside the accuracies.
+
+    Attributes:
+        title: its heading.
+        text: a paragraph on what is shown.
+        svg: a figure as :func:`noiseproof.reporting.to_svg` gives it, or nothing.
+        words: the figure for those who cannot see it.
+        table: a table, or None.
+    """
+
+    title: str
+    text: str
+    svg: str = ""
+    words: str = ""
+    table: Table | None = None
+
+
+def comparison_page(
+    comparison: Comparison, recipe: str, examples: Sequence[Example] = (), panels: Sequence[Panel] = ()
+) -> str:
     """Render a comparison as one HTML page.
 
     Args:
         comparison: the results.
         recipe: the recipe as YAML, with versions.
         examples: samples to show under every perturbation.
+        panels: further sections.
 
     Returns:
         The page as text; every string in it is escaped.
@@ -58,6 +80,7 @@ def comparison_page(comparison: Comparison, recipe: str, examples: Sequence[Exam
             (example.class_name, [(short_name(key), _data_uri(image)) for key, image in example.images.items()])
             for example in examples
         ],
+        panels=[(panel, Markup(panel.svg)) for panel in panels],  # noqa: S704 - drawn by to_svg
         recipe=recipe,
     )
 

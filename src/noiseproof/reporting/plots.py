@@ -15,10 +15,10 @@ from noiseproof.evaluation import Comparison
 from noiseproof.perturbations import perturbation
 from noiseproof.reporting.tables import short_name
 
-__all__ = ["accuracy_plot", "to_svg"]
+__all__ = ["COLOURS", "MARKERS", "accuracy_plot", "styled", "to_svg"]
 
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
-_MARKERS = "osD^vPX"
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
+MARKERS = "osD^vPX"
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 11.0,
@@ -43,7 +43,7 @@ def accuracy_plot(comparison: Comparison) -> Figure:
         order = sorted(range(len(columns)), key=levels.__getitem__)
         levels, columns = [levels[index] for index in order], tuple(columns[index] for index in order)
     places = levels or [float(index) for index in range(len(columns))]
-    with _styled():
+    with styled():
         figure = Figure(figsize=(7.2, 4.2), layout="constrained")
         axes = figure.subplots()
         for index, method in enumerate(comparison.methods):
@@ -53,7 +53,7 @@ def accuracy_plot(comparison: Comparison) -> Figure:
                 100 * (cell.std_over_draws if math.isnan(cell.std_over_seeds) else cell.std_over_seeds)
                 for cell in cells
             ]
-            colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             axes.plot(places, means, color=colour, marker=marker, markersize=5, label=comparison.method_titles[method])
             low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
             high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
@@ -71,7 +71,7 @@ def accuracy_plot(comparison: Comparison) -> Figure:
 def to_svg(figure: Figure) -> str:
     """Render a figure as an ``<svg>`` element without a size of its own, the same text every time."""
     text = io.StringIO()
-    with _styled():
+    with styled():
         figure.savefig(
             text, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
         )
@@ -93,6 +93,7 @@ def _levels(keys: tuple[str, ...]) -> list[float] | None:
 
 
 @contextmanager
-def _styled() -> Iterator[None]:
+def styled() -> Iterator[None]:
+    """Inside the block figures look the same, whatever the user's own settings are."""
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         yield

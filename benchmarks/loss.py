@@ -1,0 +1,165 @@
+"""The loss, forward and backward, against a plain transcription of Eq. 8 to 12 with loops; its memory; its growth in C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+import noiseproof as npf
+from benchmarks.ratios import Ratio, arguments, measure, save
+
+# (C, N, d) with the speed-up that is aimed at.
+SIZES = {(10, 64, 128): 6.0, (100, 256, 512): 60.0, (1000, 256, 512): 80.0}
+LARGE = (20_000, 1024, 512)
+DELTA_V, DELTA_D, GAMMA_REG, MOMENTUM = 0.5, 5.0, 1e-3, 0.9
+
+
+class PlainLoss:
+    """Eq. 8, 9, 11 and 12, class by class, with partial momentum (§4.4)."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.stored: dict[int, Tensor] = {}
+        self.num_classes = num_classes
+
+    def __call__(self, clean: Tensor, labels: Tensor, head: nn.Linear, noisy: Tensor) -> Tensor:
+        compact = align = margin = norm = clean.new_zeros(())
+        present = sorted(set(labels.tolist()))
+        for c in present:
+            mine = clean[labels == c]
+            batch_mean = mine.mean(0)
+            centroid = MOMENTUM * self.stored[c] + (1 - MOMENTUM) * batch_mean if c in self.stored else batch_mean
+            self.stored[c] = centroid.detach()
+            compact = compact + self._hinges(mine, centroid)
+            align = align + self._hinges(noisy[labels == c], centroid)
+            worst = [
+                torch.relu(DELTA_D + self._distance(batch_mean, c, i, head)) for i in range(self.num_classes) if i != c
+            ]
+            margin = margin + torch.stack(worst).max()
+            norm = norm + centroid.norm()
+        return (compact + margin + GAMMA_REG * norm + align) / len(present)
+
+    @staticmethod
+    def _hinges(features: Tensor, centroid: Tensor) -> Tensor:
+        return torch.relu((features - centroid).norm(dim=1) - DELTA_V).square().mean()
+
+    @staticmethod
+    def _distance(point: Tensor, c: int, i: int, head: nn.Linear) -> Tensor:
+        difference = head.weight[i] - head.weight[c]
+        return (difference @ point + head.bias[i] - head.bias[c]) / difference.norm()
+
+
+class PlainRows(PlainLoss):
+    """The same with the boundaries of one class at once, which is how a careful author would write it."""
+
+    def __call__(self, clean: Tensor, labels: Tensor, head: nn.Linear, noisy: Tensor) -> Tensor:
+        compact = align = margin = norm = clean.new_zeros(())
+        present = labels.unique().tolist()
+        for c in present:
+            mine = clean[labels == c]
+            batch_mean = mine.mean(0)
+            centroid = MOMENTUM * self.stored[c] + (1 - MOMENTUM) * batch_mean if c in self.stored else batch_mean
+            self.stored[c] = centroid.detach()
+            compact = compact + self._hinges(mine, centroid)
+            align = align + self._hinges(noisy[labels == c], centroid)
+            others = torch.arange(self.num_classes) != c
+            difference = head.weight[others] - head.weight[c]
+            gap = difference @ batch_mean + head.bias[others] - head.bias[c]
+            margin = margin + torch.relu(DELTA_D + gap / difference.norm(dim=1)).max()
+            norm = norm + centroid.norm()
+        return (compact + margin + GAMMA_REG * norm + align) / len(present)
+
+
+def problem(num_classes: int, samples: int, width: int) -> tuple[Tensor, Tensor, nn.Linear, Tensor]:
+    torch.manual_seed(0)
+    clean = torch.randn(samples, width, requires_grad=True)
+    noisy = torch.randn(samples, width, requires_grad=True)
+    return clean, torch.randint(num_classes, (samples,)), nn.Linear(width, num_classes), noisy
+
+
+def steps(num_classes: int, samples: int, width: int) -> tuple[Callable[[], Tensor], ...]:
+    """Forward and backward passes of noiseproof's loss and of both transcriptions, on the same numbers."""
+    clean, labels, head, noisy = problem(num_classes, samples, width)
+    ours = npf.DiscriminativeLoss(num_classes, width, DELTA_V, DELTA_D, gamma_reg=GAMMA_REG, momentum=MOMENTUM)
+
+    def backward(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def step() -> Tensor:
+            for tensor in (clean, noisy, head.weight, head.bias):
+                tensor.grad = None
+            value = loss()
+            value.backward()
+            return value.detach()
+
+        return step
+
+    rows, loops = PlainRows(num_classes), PlainLoss(num_classes)
+    return (
+        backward(lambda: ours(clean, labels, head, noisy_embeddings=noisy).total),
+        backward(lambda: rows(clean, labels, head, noisy)),
+        backward(lambda: loops(clean, labels, head, noisy)),
+    )
+
+
+def speed(rounds: int) -> list[Ratio]:
+    found = []
+    for size, aim in SIZES.items():
+        ours, rows, loops = steps(*size)
+        values = [step() for step in (ours, rows)]
+        torch.testing.assert_close(values[0], values[1], rtol=1e-4, atol=1e-4)
+        repeats = 20 if size[0] <= 10 else 3
+        name = f"loss at (C, N, d) = {size}"
+        found.append(
+            measure(f"{name}, against loops over classes", ours, rows, rounds=rounds, repeats=repeats, aim=1 / aim)
+        )
+        if size[0] <= 100:
+            torch.testing.assert_close(ours(), ours(), rtol=1, atol=1)
+            found.append(measure(f"{name}, against loops over pairs of classes", ours, loops, rounds=rounds))
+    return found
+
+
+def growth(rounds: int) -> list[Ratio]:
+    """Time at twice the classes over time at half of them, of the loss alone."""
+    found = []
+    for num_classes in (2_000, 4_000, 8_000):
+        twice, once = steps(2 * num_classes, 256, 512)[0], steps(num_classes, 256, 512)[0]
+        found.append(measure(f"loss at C = {2 * num_classes}, against C = {num_classes}", twice, once, rounds=rounds))
+    return found
+
+
+def peak_memory() -> dict[str, float]:
+    """Peak resident memory of one step at LARGE above that of its inputs, in MiB, in a process of its own."""
+    code = "from benchmarks.loss import _memory_of_one_step; _memory_of_one_step()"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    found: dict[str, float] = json.loads(done.stdout)
+    print(f"loss at (C, N, d) = {LARGE}: {found['step_MiB']:.0f} MiB above its inputs and their gradients")  # noqa: T201
+    return found
+
+
+def _memory_of_one_step() -> None:
+    clean, labels, head, noisy = problem(*LARGE)
+    loss = npf.DiscriminativeLoss(LARGE[0], LARGE[2])
+    for tensor in (clean, noisy, head.weight, head.bias):
+        tensor.grad = torch.zeros_like(tensor)
+    small = npf.DiscriminativeLoss(4, 8)  # what a first step allocates whatever its size
+    small(torch.randn(4, 8, requires_grad=True), torch.arange(4), nn.Linear(8, 4)).total.backward()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loss(clean, labels, head, noisy_embeddings=noisy).total.backward()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"inputs_MiB": before / 1024, "step_MiB": (after - before) / 1024}))  # noqa: T201
+
+
+def main() -> None:
+    options: argparse.Namespace = arguments(__doc__ or "")
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    ratios = [*speed(options.rounds), *growth(options.rounds)]
+    save(options.json, ratios, memory=peak_memory())
+
+
+if __name__ == "__main__":
+    main()

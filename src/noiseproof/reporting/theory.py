@@ -1,0 +1,31 @@
+"""The theorems on several models as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from noiseproof.reporting.tables import Entry, Table
+
+__all__ = ["theory_table"]
+
+
+def theory_table(found: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]) -> Table:
+    """What the propositions and theorems come to, a row per quantity and a column per model.
+
+    Args:
+        found: by model, then by theorem, (what, value) in plain words; the same theorems for all models.
+    """
+    models = list(found)
+    rows: list[tuple[Entry, ...]] = []
+    for theorem in found[models[0]]:
+        rows.append((Entry(theorem, best=True), *(Entry("") for _ in models)))
+        by_model = {model: dict(found[model][theorem]) for model in models}
+        whats = dict.fromkeys(what for values in by_model.values() for what in values)
+        rows += [(Entry(what), *(Entry(by_model[model].get(what, "")) for model in models)) for what in whats]
+    return Table(
+        "The theorems, computed",
+        ("What", *models),
+        tuple(rows),
+        "Measured on test samples; Theorem 6.2's premise on training samples. A premise that does not hold leaves its "
+        "conclusion open; a bound of 1 or more on a probability says nothing.",
+    )
