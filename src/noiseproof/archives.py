@@ -43,14 +43,18 @@ def save_result(folder: str | Path, name: str, summary: Mapping[str, Any], array
     write_text(folder / f"{name}.json", json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def load_result(folder: str | Path, name: str) -> tuple[dict[str, Any], Arrays]:
-    """Read what :func:`save_result` wrote; call it inside :func:`reading`.
+def load_result(folder: str | Path, name: str, version: int) -> tuple[dict[str, Any], Arrays]:
+    """Read what :func:`save_result` wrote, a summary with ``version`` as its format; call it inside :func:`reading`.
 
     Raises:
-        ValueError: the files do not belong together.
+        ValueError: the files are of another format, or do not belong together.
     """
     folder = Path(folder)
     summary = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    if not isinstance(summary, dict) or "format" not in summary:
+        raise ValueError(f"{name}.json does not say which format it has")
+    if summary["format"] != version:
+        raise ValueError(f"it was written by another version, in format {summary['format']}, not {version}")
     with (folder / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {key: archive[key] for key in archive.files}
     if summary.pop("sha256", None) != digest(summary, arrays):

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 
-__all__ = ["check_choice", "check_labels", "check_matrix", "check_range", "check_unit_interval", "check_whole"]
+__all__ = [
+    "check_choice",
+    "check_device",
+    "check_labels",
+    "check_matrix",
+    "check_range",
+    "check_unit_interval",
+    "check_whole",
+]
 
 _ROUNDING = 1e-6
 
@@ -51,6 +59,20 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise UnknownNameError(name, value, choices)
     return value
+
+
+def check_device(device: torch.device | str | None) -> torch.device | None:
+    """Return ``device`` where torch knows it and it is there; None for None."""
+    if device is None:
+        return None
+    try:
+        known = torch.device(device)
+        torch.empty(0, device=known)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidArgumentError(f"device {str(device)!r} is not there: {str(error).splitlines()[0]}") from error
+    if known.type == "meta":
+        raise InvalidArgumentError("device 'meta' holds no numbers")
+    return known
 
 
 def check_matrix(name: str, value: Tensor, width: int | None = None, what: str = "embedding_dim") -> None:

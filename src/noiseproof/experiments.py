@@ -134,7 +134,10 @@ def _differences(comparison: Comparison) -> str:
     """The last method, in the paper's order its own, against every other, as Markdown."""
     *others, last = comparison.methods
     titles = comparison.method_titles
-    tables = [method_difference_table(compare_methods(comparison, last, other), titles) for other in others]
+    tables = [
+        method_difference_table(compare_methods(comparison, last, other), titles, caveat=comparison.caveat)
+        for other in others
+    ]
     return "\n".join(table.to_markdown() for table in tables)
 
 
@@ -207,6 +210,7 @@ def evaluate_target(
     draws: int | None = None,
     seed: int = 0,
     limit: int | None = None,
+    keep: bool = True,
     device: str | None = None,
     batch_size: int = 512,
     progress: ProgressReporter | None = None,
@@ -219,6 +223,7 @@ def evaluate_target(
         draws: of each random perturbation; None for those of a run's recipe, or 10.
         seed: of the noise.
         limit: how many samples, evenly spread over the test set; None for all.
+        keep: whether a run keeps the report.
         device: where to run; None for where the model is.
         batch_size: how many inputs the model gets at once.
         progress: where to report.
@@ -226,7 +231,7 @@ def evaluate_target(
     Returns:
         The report.
     """
-    if target.run is not None and limit is None:
+    if keep and target.run is not None and limit is None:
         return evaluate_run(
             target.run, perturbations, draws=draws, seed=seed, test=target.test, device=device,
             batch_size=batch_size, progress=progress,

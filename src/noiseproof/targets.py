@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from noiseproof.data import LabelledDataset, SourceOptions, load_test_set
-from noiseproof.errors import InvalidArgumentError, RunFolderError
+from noiseproof.errors import DataError, InvalidArgumentError, RunFolderError
 from noiseproof.models import Normalize
-from noiseproof.models.files import describes_itself, load_model
+from noiseproof.models.files import describes_itself, load_model, read_description
 from noiseproof.models.foreign import call_factory, load_weights
 from noiseproof.training import Run
 
-__all__ = ["Target", "load_target"]
+__all__ = ["Target", "load_target", "run_at"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Target:
 
     Attributes:
         title: what tables call it.
+        place: the folder, file or text that it came from.
         model: takes inputs as they are, images in [0, 1].
         test: the samples.
         caveat: what tables have to say of how the model came about; empty for nothing.
@@ -31,10 +32,32 @@ class Target:
     """
 
     title: str
+    place: str
     model: nn.Module
     test: LabelledDataset
     caveat: str = ""
     run: Run | None = None
+
+
+def run_at(target: str) -> Run | None:
+    """Return the run that ``target``, its folder or its file of weights, belongs to; None if it is none.
+
+    Raises:
+        RunFolderError: a folder that holds no finished run, or several.
+    """
+    path = Path(target)
+    if path.is_file():
+        beside = path.name == "model.safetensors" and (path.parent / "recipe.yaml").is_file()
+        return Run(path.parent) if beside else None
+    if not path.is_dir():
+        return None
+    if not (path / "recipe.yaml").is_file():
+        inner = sorted(
+            recipe.parent for depth in ("*", "*/*", "*/*/*") for recipe in path.glob(f"{depth}/recipe.yaml")
+        )
+        if inner:
+            raise RunFolderError(f"{path} is no run, but holds some; name one, such as {inner[0]}")
+    return Run(path)
 
 
 def load_target(
@@ -45,63 +68,96 @@ def load_target(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: tuple[int, int] | None = None,
+    test: LabelledDataset | None = None,
 ) -> Target:
     """Load a model and what it is measured on.
 
     Args:
         target: a run folder; a ``.safetensors`` file or a state dict; or ``package.module:factory``, which runs that
             code.
-        model: which network the weights in a file belong to, such as ``torchvision/resnet18``.
-        data: a data source; None for the test set of a run. Its own test set is taken, or all of it if it has none.
-        mean: what the model expects to be subtracted per channel; None, with ``std``, where it takes [0, 1], as the
-            models of runs do.
+        model: whose weights a file holds, such as ``torchvision/resnet18``, unless it says so itself.
+        data: a data source, whose own test set is taken, or all of it if it has none; None for the test set of a run.
+            For a run, the source that it was trained on means its own test set, too.
+        mean: what a model that is no run expects to be subtracted per channel; None, with ``std``, if it takes [0, 1].
         std: what it expects to be divided by.
         image_size: (height, width) that pictures on disk are resized to.
+        test: samples that are loaded already, in place of ``data``.
 
     Raises:
-        RunFolderError: a folder that holds no finished run.
-        InvalidArgumentError: ``target`` is nothing of all that, or an argument is missing.
+        RunFolderError: a folder that holds no finished run, or nothing at all at that place.
+        InvalidArgumentError: an argument is missing, or says what a run says itself.
+        DataError: data with other classes than the model's.
         NoiseproofError: a file that cannot be read.
     """
-    path = Path(target)
-    test = None if data is None else load_test_set(data, SourceOptions(image_size=image_size))
-    if path.is_dir():
-        if model is not None or mean is not None or std is not None:
-            raise InvalidArgumentError(
-                "a run says itself what its model is and expects: leave out model, mean and std"
-            )
-        return _run(path, test)
-    if not path.is_file() and ":" not in target:
-        raise RunFolderError(f"{target} is no run folder, no file, and not of the form package.module:factory")
-    if test is None:
-        raise InvalidArgumentError(
-            f"{target} is no run folder, so it has no test set: say which data, as in --data digits"
-        )
     if (mean is None) != (std is None):
         raise InvalidArgumentError("mean and std go together: give both or neither")
-    network = _network(target, path, model, test)
-    normalised = network if mean is None or std is None else nn.Sequential(Normalize(mean, std), network)
-    return Target(path.name if path.is_file() else target, normalised, test)
+    run = run_at(target)
+    if run is not None:
+        if model is not None or mean is not None:
+            raise InvalidArgumentError(
+                f"the run {target} says itself what its model is: leave out model, mean and std"
+            )
+        return _run(run, target, data, image_size, test)
+    path = Path(target)
+    if not path.is_file() and ":" not in target:
+        raise RunFolderError(f"{target!r} is no run folder, no file, and not of the form package.module:factory")
+    if test is None and data is None:
+        raise InvalidArgumentError(
+            f"{target} has no test set, as a run folder has: say which data, as in --data digits"
+        )
+    samples = _samples(data, image_size, test)
+    network = _network(target, path, model, samples)
+    if mean is not None and std is not None:
+        network = nn.Sequential(Normalize(mean, std), network)
+    return Target(path.name if path.is_file() else target, target, network, samples)
 
 
-def _run(folder: Path, test: LabelledDataset | None) -> Target:
-    if not (folder / "recipe.yaml").is_file():
-        inner = sorted(path.parent for path in folder.glob("*/*/recipe.yaml"))
-        if inner:
-            raise RunFolderError(f"{folder} holds several runs; name one, such as {inner[0]}")
-    run = Run(folder)
-    if test is None:
-        return Target(run.name, run.model(), run.data().test, run.recipe.caveat, run)
-    return Target(run.name, run.model(), test, run.recipe.caveat)
+def _run(
+    run: Run, place: str, data: str | None, image_size: tuple[int, int] | None, test: LabelledDataset | None
+) -> Target:
+    recipe = run.recipe
+    if test is None and data in (None, recipe.data.source):
+        if image_size not in (None, recipe.data.image_size):
+            raise InvalidArgumentError(f"the run {place} brings its pictures to {recipe.data.image_size} itself")
+        return Target(run.name, place, run.model(), run.data().test, recipe.caveat, run)
+    samples = _samples(data, image_size, test)
+    _check_classes(place, read_description(run.folder / "model.safetensors").class_names, samples)
+    return Target(run.name, place, run.model(), samples, recipe.caveat)
+
+
+def _samples(data: str | None, image_size: tuple[int, int] | None, test: LabelledDataset | None) -> LabelledDataset:
+    if test is not None:
+        return test
+    return load_test_set(data or "", SourceOptions(image_size=image_size))
 
 
 def _network(target: str, path: Path, name: str | None, test: LabelledDataset) -> nn.Module:
-    if path.is_file():
+    if not path.is_file():
         if name is not None:
-            return load_weights(path, name, test.num_classes, test.input_shape[0])
-        if path.suffix == ".safetensors" and describes_itself(path):
-            return load_model(path)
+            raise InvalidArgumentError(f"{target} is code that makes a model: leave out model, {name!r}")
+        return call_factory(target)
+    if path.suffix == ".safetensors" and describes_itself(path):
+        description = read_description(path)
+        if name not in (None, description.name):
+            raise InvalidArgumentError(f"{path} holds the weights of {description.name!r}, not of {name!r}")
+        _check_classes(str(path), description.class_names, test)
+        return load_model(path)
+    if name is None:
         raise InvalidArgumentError(
             f"{path} does not say whose weights it holds: name the network, as in --model torchvision/resnet18"
         )
-    return call_factory(target)
+    return load_weights(path, name, test.num_classes, test.input_shape[0])
+
+
+def _check_classes(place: str, known: tuple[str, ...], test: LabelledDataset) -> None:
+    """Raise where the data names other classes than the model; data without names counts them from 0."""
+    given = test.class_names
+    unnamed = all(name == str(number) for number, name in enumerate(given)) and len(given) <= len(known)
+    if given != known and not unnamed:
+        raise DataError(
+            f"the classes of {place} are {_listed(known)}, those of the data {_listed(given)}, in this order"
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" … ({len(names)})" if len(names) > 5 else "")

@@ -115,6 +115,15 @@ def test_noise_depends_on_the_seed(laid_out: list[np.ndarray]) -> None:
     assert (laid_out[0][30:] != laid_out[2][30:]).all()
 
 
+def test_the_layout_is_one_of_all_points(laid_out: list[np.ndarray]) -> None:
+    found = feature_map(identity(4), data(30, 4), "gaussian:0.3", perplexity=7, seed=3)
+    (points,) = laid_out
+    assert (found.clean == points[:30, :2]).all()
+    assert found.noisy is not None
+    assert (found.noisy == points[30:, :2]).all()
+    assert (found.layer, found.perplexity, found.seed) == ("features", 7, 3)
+
+
 def test_layers_of_one_pass_are_those_of_each_by_itself(
     tiny_model: FeatureClassifier, laid_out: list[np.ndarray]
 ) -> None:
@@ -399,6 +408,7 @@ def test_the_model_the_data_and_the_generators_are_left_as_they_were(
         ),
         ({"dataset": TensorDataset(torch.rand(20, 4), torch.arange(20) - 1)}, DataError, "has the label -1"),
         ({"model": nn.Linear(4, 3)}, InvalidArgumentError, "got Linear"),
+        ({"device": "gpu"}, InvalidArgumentError, "device 'gpu' is not there"),
     ],
 )
 def test_arguments_outside_their_range(change: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -406,6 +416,19 @@ def test_arguments_outside_their_range(change: dict[str, Any], error: type[Excep
     arguments = {"model": model, "dataset": data(20, 4), "perplexity": 5, **change}
     with pytest.raises(error, match=message):
         feature_map(**arguments)
+
+
+def test_a_data_set_is_read_once(laid_out: list[np.ndarray]) -> None:
+    """One that draws at random would else give other samples, or labels, the second time."""
+    read: list[int] = []
+
+    class Noting(TensorDataset):
+        def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+            read.append(index)
+            return super().__getitem__(index)
+
+    feature_map(identity(4), Noting(*data(40, 4)), limit=20)
+    assert read == list(range(0, 40, 2))
 
 
 def test_layers_in_one_text_are_refused() -> None:

@@ -211,7 +211,7 @@ def test_it_runs_in_full_precision_and_leaves_all_as_it_was(tiny_model: FeatureC
     during: list[tuple[bool, bool, bool, torch.dtype, str]] = []
 
     def note(module: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
-        autocast, precision = torch.is_autocast_enabled("cpu"), torch.get_float32_matmul_precision()
+        autocast, precision = torch.is_autocast_enabled("cpu"), torch.backends.mkldnn.matmul.fp32_precision
         wanted = any(parameter.requires_grad for parameter in tiny_model.parameters())
         during.append((tiny_model.training, autocast, wanted, output.dtype, precision))
 
@@ -232,7 +232,7 @@ def test_it_runs_in_full_precision_and_leaves_all_as_it_was(tiny_model: FeatureC
     finally:
         torch.set_float32_matmul_precision(precision)
         hook.remove()
-    assert set(during) == {(False, False, False, torch.float32, "highest")}
+    assert set(during) == {(False, False, False, torch.float32, "ieee")}
     assert [part.training for part in tiny_model.modules()] == modes
     assert [parameter.requires_grad for parameter in tiny_model.parameters()] == wanted
     assert all(torch.equal(value, state[name]) for name, value in tiny_model.state_dict().items())
@@ -240,6 +240,18 @@ def test_it_runs_in_full_precision_and_leaves_all_as_it_was(tiny_model: FeatureC
     assert x.grad is None
     assert torch.equal(x, before)
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_models_that_work_in_place_do_no_harm() -> None:
+    """They may change the very input they are given: neither the user's nor the plane's may be that one."""
+    x = torch.rand(1, 4, 4) - 0.0
+    before, plain = x.clone(), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    hasty = nn.Sequential(nn.Threshold(0.5, 0.5, inplace=True), plain)
+    expected = loss_surface(nn.Sequential(nn.Threshold(0.5, 0.5), plain), x, 0, points=3)
+    found = loss_surface(hasty, x, 0, points=3)
+    assert torch.equal(x, before)
+    assert (found.values == expected.values).all()
+    assert (found.along == expected.along).all()
 
 
 def test_results_are_frozen() -> None:
@@ -283,12 +295,15 @@ class Broken(nn.Module):
         ({"points": 1}, "points must be >= 3"),
         ({"points": 40}, "points must be odd, so that the input itself is one of them, got 40"),
         ({"points": 4.5}, "points must be a whole number"),
-        ({"model": Broken(lambda x: x.sum(1))}, r"must give \(N, C\) logits, C > 1, got \(1,\) for 1 inputs"),
-        ({"model": Broken(lambda x: x[:, :1])}, r"must give \(N, C\) logits, C > 1, got \(1, 1\)"),
+        ({"model": Broken(lambda x: x.sum(1))}, r"must give \(N, C\) logits, C >= 2, got \(1,\) for 1 inputs"),
+        ({"model": Broken(lambda x: x[:, :1])}, r"must give \(N, C\) logits, C >= 2, got \(1, 1\)"),
         ({"model": Broken(lambda x: (x, x))}, "got tuple"),
-        ({"model": Broken(lambda x: x / 0)}, "the gradient of the loss is not finite"),
+        ({"model": Broken(lambda x: x / 0)}, "logits that are NaN or infinite"),
+        ({"model": Broken(lambda x: (x - x.detach()).sqrt())}, "the gradient of the loss at the input is not finite"),
+        ({"model": Broken(lambda x: x.detach())}, "carry no gradient back to the input"),
+        ({"device": "gpu"}, "device 'gpu' is not there"),
         ({"model": Broken(lambda x: (x - x.detach().norm() + 0.9).log()), "x": torch.ones(2) * 0.6, "extent": 9.0},
-         "the loss around the input is not finite"),
+         "logits that are NaN or infinite"),
     ],
 )  # fmt: skip
 def test_arguments_outside_their_range(change: dict[str, Any], message: str) -> None:

@@ -111,11 +111,29 @@ def test_what_makes_the_embedding_is_no_stage() -> None:
     assert stages(model) == ("backbone.0", "backbone.1", "backbone.2")
 
 
+def test_one_child_that_holds_all_blocks_is_looked_through() -> None:
+    inner = nn.Sequential(Block(1, 3), Block(4, 2), Pooled())
+    assert stages(classifier(inner, nn.ReLU(), nn.Linear(6, 5), width=5)) == ("backbone.0.0", "backbone.0.1")
+
+
+def test_a_child_of_nine_tenths_of_all_layers_is_looked_through_and_one_of_less_is_not() -> None:
+    """As the blocks of a transformer beside its patch embedding, and as layer3 of a ResNet-101."""
+    trunk = nn.Sequential(*[Block(4) for _ in range(10)])
+    expected = tuple(f"backbone.1.{number}" for number in range(10))
+    assert stages(classifier(Block(1, 3), trunk, Pooled(), width=4)) == expected
+    deep = nn.Sequential(*[Block(4) for _ in range(7)])
+    model = classifier(Block(1, 3), deep, Block(4), Pooled(), width=4)
+    assert stages(model) == ("backbone.0", "backbone.1", "backbone.2")
+
+
 def test_a_perceptron_within_is_a_stage() -> None:
     """Blocks of plain layers are left out at the end only."""
     plain = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     model = classifier(Block(1, 3), Pooled(), plain, nn.Unflatten(1, (1, 2, 2)), Block(1, 4), Pooled(), width=5)
     assert stages(model) == ("backbone.0", "backbone.2", "backbone.4")
+    plain = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    model = classifier(Block(1, 3), Block(4), Pooled(), plain, nn.Linear(4, 5), width=5)
+    assert stages(model) == ("backbone.0", "backbone.1", "backbone.3")
 
 
 class Listed(nn.Module):
@@ -221,6 +239,14 @@ def test_what_follows_in_place_does_not_show() -> None:
     found = layer_features(model, torch.rand(5, 1, 6, 6), ["backbone.0", "backbone.1"])
     assert bool((found["backbone.0"] < 0).any())
     assert bool((found["backbone.1"] >= 0).all())
+
+
+def test_a_network_that_starts_in_place_does_not_change_the_inputs() -> None:
+    model = classifier(nn.Threshold(0.5, 0.5, inplace=True), nn.Conv2d(1, 4, 3), Pooled(), width=4)
+    x = torch.rand(5, 1, 6, 6)
+    before = x.clone()
+    layer_features(model, x, ["features"])
+    assert torch.equal(x, before)
 
 
 def test_a_module_that_runs_twice_counts_with_its_last_output() -> None:

@@ -163,6 +163,14 @@ def test_pearsons_intervals_are_scipys() -> None:
     assert found.of_groups.interval == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+def test_spearmans_interval_by_hand() -> None:
+    """Bonett & Wright: on the scale of artanh it reaches 1.96 √((1 + r²/2) / (n − 3)) to both sides."""
+    curvature, correct = problem(size=250)
+    r, (low, high), pairs = curvature_by_count(curvature, correct.sum(0), 10).of_ranks
+    half = 1.959963984540054 * math.sqrt((1 + r**2 / 2) / (pairs - 3))
+    assert (math.atanh(high) - math.atanh(r), math.atanh(r) - math.atanh(low)) == pytest.approx((half, half))
+
+
 @pytest.mark.parametrize("rho", [0.0, -0.8])
 def test_spearmans_interval_covers_the_populations_coefficient(rho: float) -> None:
     """Of normal pairs, 6/π · arcsin(ρ/2). Counts are their ranks, of which there are no ties."""

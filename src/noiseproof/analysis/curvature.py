@@ -33,6 +33,7 @@ Space = Literal["pixel", "normalised"]
 ESTIMATORS: tuple[Estimator, ...] = ("finite-difference", "hutchinson", "gauss-newton")
 SPACES: tuple[Space, ...] = ("pixel", "normalised")
 
+_FORMAT = 1
 _SETTINGS = ("estimator", "space", "probes", "step", "seed")
 _ARRAYS = ("values", "stderr", "indices", "labels", "absolute", "largest")
 
@@ -77,17 +78,17 @@ class InputCurvature:
         settings = {key: getattr(self, key) for key in _SETTINGS}
         summary = {"mean": self.values.mean(), "median": np.median(self.values), "samples": len(self.values)}
         arrays = {key: getattr(self, key) for key in _ARRAYS if getattr(self, key) is not None}
-        save_result(folder, f"curvature-{self.name}", {"format": 1, **settings, **summary}, arrays)
+        save_result(folder, f"curvature-{self.name}", {"format": _FORMAT, **settings, **summary}, arrays)
 
     @classmethod
     def load(cls, folder: str | Path, name: str) -> InputCurvature:
         """Read a result that :meth:`save` wrote, by its :attr:`name`.
 
         Raises:
-            NoiseproofError: there is none, or its files do not belong together.
+            NoiseproofError: there is none, it has another format, or its files do not belong together.
         """
         with reading("a curvature", folder):
-            summary, arrays = load_result(folder, f"curvature-{name}")
+            summary, arrays = load_result(folder, f"curvature-{name}", _FORMAT)
             fields: dict[str, Any] = {key: summary[key] for key in _SETTINGS}
             return cls(**fields | {key: arrays[key] for key in _ARRAYS if key in arrays})
 

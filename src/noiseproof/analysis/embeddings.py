@@ -17,7 +17,7 @@ from torch import Tensor
 from noiseproof import seeding
 from noiseproof.analysis.layers import PENULTIMATE, check_classifier, layer_features, stages
 from noiseproof.analysis.samples import Selection, select
-from noiseproof.checks import check_range
+from noiseproof.checks import check_device, check_range
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset
 from noiseproof.models import FeatureClassifier
@@ -132,19 +132,18 @@ def feature_maps(
     noise = perturbation("clean" if noise is None else noise)
     data = as_dataset(dataset)
     samples = select(data, limit)
-    labels = samples.labels
-    if len(labels) < 2:
+    count = len(samples.indices)
+    if count < 2:
         raise DataError("a feature map needs at least two samples")
-    if labels.min() < 0:
-        raise DataError(f"the data has the label {labels.min()}, but classes are numbered from 0")
     is_clean = noise.name == "clean"
-    points = len(labels) if is_clean else 2 * len(labels)
+    points = count if is_clean else 2 * count
     check_range("perplexity", perplexity, 0, open_low=True)
     if perplexity >= points:
         raise InvalidArgumentError(f"perplexity must be less than {points}, the number of points, got {perplexity:g}")
-    if device is not None:
-        model = model.to(device)
-    clean, noisy = _features(model, samples, names, None if is_clean else noise, seed, progress)
+    model = model.to(check_device(device) or model.head.weight.device)
+    labels, clean, noisy = _features(model, samples, names, None if is_clean else noise, seed, progress)
+    if labels.min() < 0:
+        raise DataError(f"the data has the label {labels.min()}, but classes are numbered from 0")
     class_names = getattr(data, "class_names", None) or [str(c) for c in range(int(labels.max()) + 1)]
     return {
         name: FeatureMap(
@@ -170,17 +169,18 @@ def _features(
     noise: Perturbation | None,
     seed: int,
     progress: ProgressReporter | None,
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-    """The features of clean and of noisy inputs for each layer, (N, C_l); of noisy ones none without noise."""
-    clean, noisy = [], []
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Labels (N,), and for each layer the features (N, C_l) of clean inputs, and of noisy ones if there is noise."""
+    labels, clean, noisy = [], [], []
     device = model.head.weight.device
-    with (progress or Silent()).task("features", len(samples.labels)) as task:
+    with (progress or Silent()).task("features", len(samples.indices)) as task:
         for block in samples:
+            labels.append(block.labels)
             clean.append(layer_features(model, block.inputs, layers))
             if noise is not None:
                 noisy.append(layer_features(model, _perturbed(noise, block, seed, device), layers))
             task.advance(len(block.labels))
-    return _joined(clean), _joined(noisy)
+    return torch.cat(labels).numpy(), _joined(clean), _joined(noisy)
 
 
 def _perturbed(noise: Perturbation, block: Block, seed: int, device: torch.device) -> Tensor:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from noiseproof import seeding
-from noiseproof.checks import check_range, check_unit_interval, check_whole
+from noiseproof.checks import check_device, check_range, check_unit_interval, check_whole
 from noiseproof.data.dataset import to_unit_interval
 from noiseproof.errors import InvalidArgumentError
+from noiseproof.models.answers import logits_of
 from noiseproof.models.modes import analysed
 
 __all__ = ["LossSurface", "loss_surface"]
@@ -82,7 +83,7 @@ def loss_surface(
 
     Raises:
         InvalidArgumentError: a number outside its range, an image outside [0, 1], an input that the model does not
-            take or of one value, a label outside its classes, or a loss or gradient that is not finite.
+            take or of one value, a label outside its classes, or logits or a gradient that are not finite.
     """
     if not isinstance(model, nn.Module):
         raise InvalidArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
@@ -94,7 +95,7 @@ def loss_surface(
         raise InvalidArgumentError(f"points must be odd, so that the input itself is one of them, got {points}")
     label = check_whole("y", int(y), 0)
     weight = next(model.parameters(), x)
-    where = torch.device(weight.device if device is None else device)
+    where = check_device(device) or weight.device
     model = model.to(where)
     x = x.to(where, weight.dtype)
 
@@ -113,8 +114,6 @@ def loss_surface(
                 for place in zip(a.split(_BATCH), b.split(_BATCH), strict=True)
             ]
         )
-    if not bool(values.isfinite().all()):
-        raise InvalidArgumentError("the loss around the input is not finite: the model gives logits that are not")
     return LossSurface(
         values.view(len(axis), len(axis)).numpy(), axis, float(extent), along.numpy(), across.numpy(), gradient_norm,
         flat, label, seed,
@@ -135,17 +134,10 @@ def _checked_input(x: Tensor) -> Tensor:
 
 def _odds_against(model: nn.Module, x: Tensor, label: int) -> Tensor:
     """m = log Σ_{c≠y} exp z_c − z_y, of which the loss −log softmax(z)_y is log(1 + exp m): (n,), float64."""
-    try:
-        logits = model(x)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidArgumentError(f"the model cannot take inputs of shape {tuple(x.shape)}: {reason}") from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InvalidArgumentError(f"the model must give (N, C) logits, C > 1, got {got} for {len(x)} inputs")
+    logits = logits_of(model, x, least_classes=2)
     if label >= logits.shape[1]:
         raise InvalidArgumentError(f"y must lie in [0, {logits.shape[1]}), the model's classes, got {label}")
-    z = logits.double()
+    z = logits.cpu().double()
     others = torch.cat([z[:, :label], z[:, label + 1 :]], 1)
     odds: Tensor = others.logsumexp(1) - z[:, label]
     return odds
@@ -155,7 +147,7 @@ def _losses(model: nn.Module, x: Tensor, label: int) -> Tensor:
     """The softmax loss of Eq. 4 for the class ``label`` at each of (n, …) inputs: (n,), float64 on the CPU."""
     with torch.no_grad():
         odds = _odds_against(model, x, label)
-    return torch.logaddexp(odds, torch.zeros_like(odds)).cpu()
+    return torch.logaddexp(odds, torch.zeros_like(odds))
 
 
 def _gradient(model: nn.Module, x: Tensor, label: int) -> tuple[Tensor, float]:
@@ -165,18 +157,20 @@ def _gradient(model: nn.Module, x: Tensor, label: int) -> tuple[Tensor, float]:
     ∇m does not, and points the same way.
     """
     x = x.unsqueeze(0).requires_grad_()
-    odds = _odds_against(model, x, label)
-    gradient = torch.autograd.grad(odds.sum(), x)[0].squeeze(0).double().cpu()
+    odds = _odds_against(model, x.clone(), label)  # some models work in place
+    if not odds.requires_grad:
+        raise InvalidArgumentError("the model's logits carry no gradient back to the input: it cuts the graph")
+    gradient = torch.autograd.grad(odds.sum(), x)[0].squeeze(0).cpu().double()
     norm = float(odds.detach().sigmoid()) * float(torch.linalg.vector_norm(gradient))
     if not math.isfinite(norm):
-        raise InvalidArgumentError("the gradient of the loss is not finite: the model gives logits that are not")
+        raise InvalidArgumentError("the gradient of the loss at the input is not finite")
     return gradient, norm
 
 
 def _moved(x: Tensor, along: Tensor, across: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """x + a u + b v for each of n pairs of a and b: (n, …), in the type and place of x."""
     shape = (-1,) + (1,) * x.ndim
-    return (x.double().cpu() + a.view(shape) * along + b.view(shape) * across).to(x)
+    return (x.cpu().double() + a.view(shape) * along + b.view(shape) * across).to(x)
 
 
 def _random(x: Tensor, seed: int, what: str) -> Tensor:

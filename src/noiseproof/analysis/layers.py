@@ -149,7 +149,7 @@ def _pooled(model: FeatureClassifier, inputs: Tensor, wanted: dict[str, nn.Modul
     weight = model.head.weight
     with evaluating(model), _hooked(wanted, inputs, found):
         try:
-            features = model.embed(inputs.to(weight.device, weight.dtype))
+            features = model.embed(inputs.to(weight.device, weight.dtype, copy=True))  # some models work in place
             model.head(features)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]

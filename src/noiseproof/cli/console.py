@@ -9,7 +9,7 @@ from rich.console import Console
 
 __all__ = ["errors", "output"]
 
-_PIPED_WIDTH = 200  # wide enough that no table wraps in a file
+_PIPED_WIDTH = 1_000_000  # in a file no table is cut; each is as wide as its rows, and so are its title and caption
 
 
 @functools.cache

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from noiseproof.cli.app import app
-from noiseproof.cli.common import OutOption, numbers, progress, show, whole_numbers
+from noiseproof.cli.common import numbers, progress, show, whole_numbers
 from noiseproof.cli.console import output
 
 if TYPE_CHECKING:
+    from noiseproof.data import LabelledDataset
+    from noiseproof.evaluation import RobustnessReport
     from noiseproof.reporting import Table
     from noiseproof.targets import Target
 
@@ -31,6 +33,7 @@ __all__ = [
     "certify",
     "evaluate",
     "load",
+    "load_pair",
     "write_tables",
 ]
 
@@ -76,7 +79,9 @@ def evaluate(
     ] = None,
     draws: Annotated[int | None, typer.Option(help="Draws of each random perturbation.")] = None,
     seed: SeedOption = 0,
-    against: Annotated[str | None, typer.Option(metavar="TARGET", help="Another model to compare with.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="TARGET", help="Another model, measured on the same samples and noise.")
+    ] = None,
     corruptions: Annotated[
         Path | None, typer.Option(help="Measure on a folder in the layout of CIFAR-10-C instead.")
     ] = None,
@@ -94,34 +99,50 @@ def evaluate(
 ) -> None:
     """Measure any classifier under perturbations. A run keeps the report in its folder.
 
-    Perturbations: see docs/perturbations.md. Attacks (fgsm, pgd, autoattack) need `pip install 'noiseproof[attacks]'`.
+    Perturbations: see docs/perturbations.md. Attacks: fgsm, pgd, autoattack (pip install 'noiseproof\\[attacks]').
     """
-    from noiseproof.evaluation import compare_reports
+    from noiseproof.checks import check_device
+    from noiseproof.errors import InvalidArgumentError
     from noiseproof.experiments import evaluate_target
-    from noiseproof.reporting import class_table, curve_table, difference_table, report_records, report_table
+    from noiseproof.reporting import class_table, curve_table, report_records, report_table
 
-    first = load(target, model, data, mean, std, image_size)
+    check_device(device)
+    first, second = load_pair(target, against, model, data, mean, std, image_size)
     if corruptions is not None:
-        other = None if against is None else load(against, model, data, mean, std, image_size)
-        _evaluate_corruptions(first, other, corruptions, limit, device, batch_size, layout, out)
+        if perturb or by_class or draws is not None:
+            raise InvalidArgumentError("--corruptions takes no --perturb, --draws or --by-class")
+        _evaluate_corruptions(first, second, corruptions, limit, device, batch_size, layout, out)
         return
-    settings = {"draws": draws, "seed": seed, "limit": limit, "device": device, "batch_size": batch_size}
-    report = evaluate_target(first, perturb or None, **settings, progress=progress())  # type: ignore[arg-type]
+    settings: Any = {"seed": seed, "limit": limit, "device": device, "batch_size": batch_size, "progress": progress()}
+    report = evaluate_target(first, perturb or None, draws=draws, **settings)
     if out is not None:
         report.save(out)
-    if against is not None:
-        second = load(against, model, data, mean, std, image_size)
-        other_report = evaluate_target(second, list(report), **settings, progress=progress())  # type: ignore[arg-type]
-        differences = compare_reports(report, other_report)
-        write_tables(
-            [difference_table(differences, first.title, second.title)], layout, [vars(d) for d in differences.values()]
-        )
+    if second is not None:
+        _show_difference(first, second, report, settings, layout)
         return
     curves = curve_table(report)
     tables = [report_table(report, first.title), *([curves] if curves else [])]
     if by_class:
         tables.append(class_table(report, first.title))
     write_tables(tables, layout, report_records(report))
+
+
+def _show_difference(first: Target, second: Target, report: RobustnessReport, settings: Any, layout: Format) -> None:
+    from noiseproof.evaluation import compare_reports
+    from noiseproof.experiments import evaluate_target
+    from noiseproof.reporting import difference_table
+
+    draws = max(len(result.correct) for result in report.values())
+    other = evaluate_target(second, list(report), draws=draws, keep=False, **settings)
+    differences = compare_reports(report, other)
+    same = first.title == second.title
+    names = [each.place if same else each.title for each in (first, second)]
+    caveat = " ".join(dict.fromkeys(filter(None, (first.caveat, second.caveat))))
+    records = [
+        {"first": names[0], "second": names[1], **vars(difference), "verdict": difference.verdict}
+        for difference in differences.values()
+    ]
+    write_tables([difference_table(differences, *names, caveat=caveat)], layout, records)
 
 
 @app.command()
@@ -136,7 +157,9 @@ def certify(
     radii: Annotated[str | None, typer.Option(help="Radii to show, with commas between.")] = None,
     seed: SeedOption = 0,
     layout: FormatOption = Format.terminal,
-    out: OutOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Save here, not in the run's certification/.")
+    ] = None,
     model: ModelOption = None,
     data: DataOption = None,
     mean: MeanOption = None,
@@ -151,8 +174,16 @@ def certify(
     A run keeps the result in its folder, below certification/.
     """
     import noiseproof
+    from noiseproof.checks import check_device, check_range
+    from noiseproof.errors import InvalidArgumentError
     from noiseproof.reporting import certification_table
 
+    check_device(device)
+    shown = [sigma * step / 2 for step in range(7)] if radii is None else numbers("--radii", radii)
+    if not shown:
+        raise InvalidArgumentError("--radii is empty: name at least one, such as 0.1,0.2")
+    for radius in shown:
+        check_range("--radii", radius, 0)
     loaded = load(target, model, data, mean, std, image_size)
     found = noiseproof.certify(
         loaded.model, loaded.test, sigma, n0, n, alpha, seed=seed, limit=limit, device=device, batch_size=batch_size,
@@ -161,18 +192,49 @@ def certify(
     folder = out or (loaded.run.folder / "certification" / f"sigma-{sigma:g}" if loaded.run else None)
     if folder is not None:
         found.save(folder)
-    chosen = None if radii is None else numbers("--radii", radii)
-    table = certification_table(found, f"{loaded.title}, smoothed", chosen)
+    table = certification_table(found, f"{loaded.title}, smoothed", shown, caveat=loaded.caveat)
     records = [
-        {"radius": float(row[0].text), "certified_accuracy": found.certified_accuracy(float(row[0].text))}
-        for row in table.rows
+        {
+            "radius": radius,
+            "certified_accuracy": found.certified_accuracy(radius),
+            **({"caveat": loaded.caveat} if loaded.caveat else {}),
+        }
+        for radius in shown
     ]
     write_tables([table], layout, records)
 
 
+def load_pair(
+    target: str, against: str | None, model: str | None, data: str | None, mean: str | None, std: str | None,
+    image_size: str | None,
+) -> tuple[Target, Target | None]:  # fmt: skip
+    """Load what a command is to look at, and what it is to be compared with, on the same samples.
+
+    Where one of the two is a run, these are its test samples, which it was not trained on. What the options say of a
+    model concerns those that are no runs.
+    """
+    from noiseproof.targets import load_target, run_at
+
+    if against is None:
+        return load(target, model, data, mean, std, image_size), None
+    runs = [run_at(each) is not None for each in (target, against)]
+    about = (model, data, mean, std, image_size)
+    plain = (None, data, None, None, image_size)
+    if runs[1] and not runs[0]:
+        second = load(against, *plain)
+        return load(target, *about, test=second.test), second
+    first = load(target, *(plain if runs[0] else about))
+    if all(runs):
+        second = load_target(against)
+        if second.run is not None and first.run is not None and data is None:
+            return first, second
+    return first, load(against, *(plain if runs[1] else about), test=first.test)
+
+
 def load(
-    target: str, model: str | None, data: str | None, mean: str | None, std: str | None, image_size: str | None
-) -> Target:
+    target: str, model: str | None, data: str | None, mean: str | None, std: str | None, image_size: str | None,
+    test: LabelledDataset | None = None,
+) -> Target:  # fmt: skip
     """Load what a command is to look at, from its options."""
     from noiseproof.errors import InvalidArgumentError
     from noiseproof.targets import load_target
@@ -187,6 +249,7 @@ def load(
         mean=None if mean is None else numbers("--mean", mean),
         std=None if std is None else numbers("--std", std),
         image_size=None if size is None else (size[0], size[1]),
+        test=test,
     )
 
 
@@ -209,11 +272,16 @@ def _evaluate_corruptions(
     if out is not None:
         found.save(out)
     records = [
-        {"corruption": name, "severity": severity, "accuracy": found.accuracy(name, severity)}
+        {
+            "corruption": name,
+            "severity": severity,
+            "accuracy": found.accuracy(name, severity),
+            **({"caveat": first.caveat} if first.caveat else {}),
+        }
         for name in found.names
         for severity in found.severities
     ]
-    write_tables([corruption_table(found, first.title, baseline)], layout, records)
+    write_tables([corruption_table(found, first.title, baseline, caveat=first.caveat)], layout, records)
 
 
 def write_tables(tables: list[Table], layout: Format, records: Sequence[dict[str, Any]]) -> None:

@@ -154,9 +154,8 @@ class Splits:
 
 def thinned(data: LabelledDataset, limit: int) -> LabelledDataset:
     """Return ``limit`` samples, evenly spread over the data set; all of them where there are no more."""
-    if check_whole("limit", limit, 1) >= len(data):
-        return data
-    return data.subset(torch.arange(limit) * len(data) // limit)
+    count = check_whole("limit", limit, 1)
+    return data if count >= len(data) else data.subset(torch.arange(count) * len(data) // count)
 
 
 def stratified_split(data: LabelledDataset, fraction: float, seed: int) -> tuple[LabelledDataset, LabelledDataset]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from noiseproof import seeding
-from noiseproof.checks import check_whole
+from noiseproof.checks import check_device, check_whole
 from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation.attacks import Attack
 from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset, blocks
@@ -85,7 +85,7 @@ def evaluate(
     if not isinstance(model, nn.Module):
         raise InvalidArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
     data = as_dataset(dataset)
-    where = torch.device(device) if device is not None else _device_of(model)
+    where = check_device(device) or _device_of(model)
     model = _taking_pixels(model, mean, std).to(where)
     queue = [
         _Draw(key, each, number) for key, each in views.items() for number in range(draws if is_random(each) else 1)

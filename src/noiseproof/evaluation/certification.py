@@ -152,10 +152,10 @@ class Certification:
         """Read a certification that :meth:`save` wrote.
 
         Raises:
-            NoiseproofError: there is none, or its files do not belong together.
+            NoiseproofError: there is none, it has another format, or its files do not belong together.
         """
         with reading("a certification", folder):
-            summary, arrays = load_result(folder, "certification")
+            summary, arrays = load_result(folder, "certification", _FORMAT)
             fields: dict[str, Any] = {name: summary[name] for name in ("sigma", "n0", "n", "alpha", "seed")}
             return cls(**fields | {name: arrays[name] for name in _ARRAYS})
 

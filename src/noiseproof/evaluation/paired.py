@@ -136,11 +136,13 @@ class PairedReport(Mapping[str, Difference], Generic[Difference]):
     Args:
         differences: each under another key.
         report: one that has these keys, and knows which other texts stand for the same.
+        caveat: what tables have to say of how the classifiers came about; empty for nothing.
     """
 
-    def __init__(self, differences: Sequence[Difference], report: RobustnessReport) -> None:
+    def __init__(self, differences: Sequence[Difference], report: RobustnessReport, caveat: str = "") -> None:
         self._differences = {difference.key: difference for difference in differences}
         self._report = report
+        self.caveat = caveat
 
     def __getitem__(self, key: str) -> Difference:
         """Return the difference under a perturbation, by its key or by any other text for the same perturbation."""
@@ -270,6 +272,7 @@ def compare_reports(
             for of_a, of_b in _pairs(a, b)
         ],
         a,
+        " ".join(dict.fromkeys(filter(None, (a.caveat, b.caveat)))),
     )
 
 
@@ -316,6 +319,7 @@ def compare_methods(
             for pairs in zip(*by_seed, strict=True)
         ],
         of_a[shared[0]],
+        comparison.caveat,
     )
 
 

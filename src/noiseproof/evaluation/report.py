@@ -153,12 +153,10 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         """Read a report that :meth:`save` wrote.
 
         Raises:
-            NoiseproofError: there is none, or its files do not belong together.
+            NoiseproofError: there is none, it has another format, or its files do not belong together.
         """
         with reading("a robustness report", folder):
-            summary, arrays = load_result(folder, "report")
-            if summary["format"] != _FORMAT:
-                raise ValueError(f"it was written by another version, in format {summary['format']}")
+            summary, arrays = load_result(folder, "report", _FORMAT)
             results = {
                 entry["key"]: PerturbationResult(
                     entry["key"],

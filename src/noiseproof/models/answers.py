@@ -24,11 +24,11 @@ def logits_of(model: Callable[[Tensor], Tensor], inputs: Tensor, *, least_classe
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InvalidArgumentError(f"the model cannot take inputs of shape {tuple(inputs.shape)}: {reason}") from error
-    good = isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(inputs)
-    if not good or logits.shape[1] < least_classes:
+    rows = isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(inputs)
+    if not rows or logits.shape[1] < least_classes:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        what = "(N, C) logits" + (f", C >= {least_classes}" if least_classes > 1 else "")
-        raise InvalidArgumentError(f"the model must give {what}, got {got} for {len(inputs)} inputs")
+        classes = f"; C must be >= {least_classes}" if rows else ""
+        raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {len(inputs)} inputs{classes}")
     if not bool(logits.isfinite().all()):
         raise InvalidArgumentError("the model gave logits that are NaN or infinite")
     return logits

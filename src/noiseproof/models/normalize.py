@@ -43,7 +43,7 @@ class Normalize(nn.Module):
             )
         shape = (1, -1) + (1,) * (x.ndim - 2)
         normalised: Tensor = (x - self.mean.view(shape)) / self.std.view(shape)
-        return normalised
+        return normalised.to(x.dtype)  # a model of 16 bits may stand behind
 
     def extra_repr(self) -> str:
         return f"mean={[round(m, 4) for m in self.mean.tolist()]}, std={[round(s, 4) for s in self.std.tolist()]}"

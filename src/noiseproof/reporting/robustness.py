@@ -28,6 +28,8 @@ __all__ = [
     "report_table",
 ]
 
+_ROUNDING = 1e-9  # far below what one sample is worth
+
 
 def report_table(report: RobustnessReport, title: str) -> Table:
     """Accuracy in percent of one model, a row per perturbation."""
@@ -53,7 +55,7 @@ def report_table(report: RobustnessReport, title: str) -> Table:
         title,
         ("Perturbation", "Accuracy", "std", "95 % interval", "ECE", "Draws"),
         rows,
-        f"{caption} {report.caveat}".rstrip(),
+        _with_caveats(caption, report.caveat),
     )
 
 
@@ -79,8 +81,11 @@ def curve_table(report: RobustnessReport) -> Table | None:
         "Accuracy against noise level",
         ("Noise", "Up to", "Mean accuracy", "5 points lost at"),
         tuple(rows),
-        "Mean accuracy in % over all levels from 0 to the highest (area under the curve), and the level at which "
-        "accuracy is 5 points below that of clean inputs, between measured levels.",
+        _with_caveats(
+            "Mean accuracy in % over all levels from 0 to the highest (area under the curve), and the level at which "
+            "accuracy is 5 points below that of clean inputs, between measured levels.",
+            report.caveat,
+        ),
     )
 
 
@@ -95,7 +100,7 @@ def class_table(report: RobustnessReport, title: str) -> Table:
         f"{title}, by class",
         ("Class", *map(short_name, report)),
         rows,
-        f"Accuracy in % of the samples of each class, over all draws. {report.caveat}".rstrip(),
+        _with_caveats("Accuracy in % of the samples of each class, over all draws.", report.caveat),
     )
 
 
@@ -118,8 +123,8 @@ def report_records(report: RobustnessReport) -> list[dict[str, Any]]:
     ]
 
 
-def difference_table(paired: PairedReport[PairedDifference], a: str, b: str) -> Table:
-    """By how many points model ``a`` is better than ``b``, a row per perturbation."""
+def difference_table(paired: PairedReport[PairedDifference], a: str, b: str, *, caveat: str = "") -> Table:
+    """By how many points model ``a`` is better than ``b``, a row per perturbation; ``caveat`` ends the caption."""
     differences = list(paired.values())
     decimals = decimals_for(differences[0].samples)
     rows = tuple(
@@ -139,14 +144,23 @@ def difference_table(paired: PairedReport[PairedDifference], a: str, b: str) -> 
         f"{a} against {b}",
         ("Perturbation", "First", "Second", "Difference", f"{level} interval", "p", "Verdict"),
         rows,
-        f"Accuracy in % and difference in points on the same {differences[0].samples} samples and draws; bootstrap "
-        "interval over samples; p of McNemar's test. For two trained models; what training again with other seeds "
-        "would change is not in it.",
+        _with_caveats(
+            f"Accuracy in % and difference in points on the same {differences[0].samples} samples and draws; bootstrap "
+            "interval over samples; p of McNemar's test. For two trained models; what training again with other seeds "
+            "would change is not in it.",
+            paired.caveat,
+            caveat,
+        ),
     )
 
 
-def method_difference_table(paired: PairedReport[MethodDifference], titles: dict[str, str]) -> Table:
-    """By how many points one training method is better than another, both sources of spread apart."""
+def method_difference_table(
+    paired: PairedReport[MethodDifference], titles: dict[str, str], *, caveat: str = ""
+) -> Table:
+    """By how many points one training method is better than another; ``caveat`` ends the caption.
+
+    Both sources of spread are shown apart.
+    """
     differences = list(paired.values())
     first = differences[0]
     decimals = decimals_for(first.samples)
@@ -166,28 +180,40 @@ def method_difference_table(paired: PairedReport[MethodDifference], titles: dict
         f"{titles[first.a]} against {titles[first.b]}",
         ("Perturbation", "Difference", "std over seeds", f"{level}, seeds", f"{level}, samples", "Verdict"),
         rows,
-        f"Difference in points, mean over {len(first.seeds)} training seed{'s' * (len(first.seeds) > 1)}. The first "
-        "interval (Student's t) is for other training seeds, the second (bootstrap) for other test samples and draws; "
-        "a verdict needs both.",
+        _with_caveats(
+            f"Difference in points, mean over {len(first.seeds)} training seed{'s' * (len(first.seeds) > 1)}. The "
+            "first interval (Student's t) is for other training seeds, the second (bootstrap) for other test samples "
+            "and draws; a verdict needs both.",
+            paired.caveat,
+            caveat,
+        ),
     )
 
 
-def certification_table(found: Certification, title: str, radii: Sequence[float] | None = None) -> Table:
-    """Certified accuracy in percent at rising radii."""
+def certification_table(
+    found: Certification, title: str, radii: Sequence[float] | None = None, *, caveat: str = ""
+) -> Table:
+    """Certified accuracy in percent at rising radii; ``caveat`` ends the caption."""
     chosen = [found.sigma * step / 2 for step in range(7)] if radii is None else list(radii)
     rows = tuple((Entry(f"{radius:.4g}"), Entry(percent(found.certified_accuracy(radius), 1))) for radius in chosen)
     return Table(
         title,
         ("Radius (L2)", "Certified accuracy"),
         rows,
-        f"Share in % of {len(found.labels)} samples on which the smoothed classifier (Gaussian noise, σ = "
-        f"{found.sigma:g}) is right and provably unchanged by any perturbation of that L2 norm, each with probability "
-        f"≥ {1 - found.alpha:g}; abstained on {int(found.abstained.sum())}. {found.n} noisy copies a sample.",
+        _with_caveats(
+            f"Share in % of {len(found.labels)} samples on which the smoothed classifier (Gaussian noise, σ = "
+            f"{found.sigma:g}) is right and provably unchanged by any perturbation of that L2 norm, each with "
+            f"probability ≥ {1 - found.alpha:g}; abstained on {int(found.abstained.sum())}. {found.n} noisy copies a "
+            "sample.",
+            caveat,
+        ),
     )
 
 
-def corruption_table(report: CorruptionReport, title: str, baseline: CorruptionReport | None = None) -> Table:
-    """Accuracy in percent by corruption and severity, with the mean; and the mCE in the caption."""
+def corruption_table(
+    report: CorruptionReport, title: str, baseline: CorruptionReport | None = None, *, caveat: str = ""
+) -> Table:
+    """Accuracy in percent by corruption and severity, with the mean; the mCE and ``caveat`` in the caption."""
     rows = tuple(
         (
             Entry(name),
@@ -205,7 +231,7 @@ def corruption_table(report: CorruptionReport, title: str, baseline: CorruptionR
         title,
         ("Corruption", *(f"severity {severity}" for severity in report.severities), "Mean"),
         rows,
-        f"{error}. Corruptions of Hendrycks and Dietterich (2019).",
+        _with_caveats(f"{error}. Corruptions of Hendrycks and Dietterich (2019).", caveat),
     )
 
 
@@ -217,7 +243,16 @@ def _interval(interval: Interval, decimals: int, *, signed: bool = False) -> str
 
 
 def _signed(value: float, decimals: int) -> str:
-    return f"{100 * value:+.{decimals}f}".replace("-", "−")
+    shown = 0.0 if abs(value) < _ROUNDING else 100 * value  # not −0.0, which is a 0 that was negated
+    return f"{shown:+.{decimals}f}".replace("-", "−")
+
+
+def _with_caveats(caption: str, *caveats: str) -> str:
+    """Return ``caption`` with each of ``caveats`` behind it that it does not hold yet."""
+    for caveat in caveats:
+        if caveat not in caption:
+            caption += f" {caveat}"
+    return caption
 
 
 def _verdict(difference: MethodDifference, titles: dict[str, str]) -> str:

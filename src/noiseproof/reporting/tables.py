@@ -69,10 +69,14 @@ class Table:
         return f"{self.title}\n\n" + "\n".join(lines) + f"\n\n{self.caption}\n"
 
     def to_latex(self) -> str:
-        """Render as a LaTeX table for the packages ``booktabs`` and, for accents and Greek, any Unicode engine."""
-        columns = " & ".join(map(_latex, self.columns))
+        """Render as a LaTeX table for the package ``booktabs``.
+
+        It is ASCII but for letters of other alphabets than Greek in names, which are left as they are.
+        """
+        columns = _latex_row([_latex(column) for column in self.columns])
         lines = [
-            " & ".join(rf"\textbf{{{_latex(str(e))}}}" if e.best else _latex(str(e)) for e in row) for row in self.rows
+            _latex_row([rf"\textbf{{{_latex(str(e))}}}" if e.best else _latex(str(e)) for e in row])
+            for row in self.rows
         ]
         body = "\n".join(rf"    {line} \\" for line in lines)
         return (
@@ -85,7 +89,9 @@ class Table:
 
 
 def to_csv(records: Sequence[dict[str, Any]]) -> str:
-    """Render records as CSV, leaving out what is itself a mapping."""
+    """Render records as CSV, leaving out what is itself a mapping; no records are an empty text."""
+    if not records:
+        return ""
     columns = [key for key, value in records[0].items() if not isinstance(value, dict)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
@@ -115,15 +121,40 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    return _one_line(text).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "σ": r"$\sigma$", "≤": r"$\le$", "−": r"$-$",
-    "×": r"$\times$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
+    "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$", "≈": r"$\approx$", "−": "$-$", "×": r"$\times$", "·": r"$\cdot$",
+    "√": r"$\surd$", "∞": r"$\infty$", "‖": r"$\|$", "→": r"$\to$", "°": r"$^\circ$", "½": r"$\frac12$",
+    "–": r"\textendash{}", "—": r"\textemdash{}", "…": r"\ldots{}", "‘": "`", "’": "'", "“": "``", "”": "''",
+    "\u00a0": " ", "µ": r"$\mu$", "ς": r"$\varsigma$", "ο": "o",
+    **{sign: f"$^{power}$" for power, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    **{sign: f"$_{index}$" for index, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧ", "ABEZHIKMNOPTX", strict=True)),
+    **{
+        sign: f"$\\{name}$"
+        for sign, name in zip(
+            "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ",
+            "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon "
+            "varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split(),
+            strict=True,
+        )
+    },
 }  # fmt: skip
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in _one_line(text))
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    r"""Join cells, with {} before what the ``\\`` of the row above would take for an argument of its own."""
+    row = " & ".join(cells)
+    return f"{{}}{row}" if row.lstrip().startswith(("[", "*")) else row

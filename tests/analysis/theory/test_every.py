@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from noiseproof.analysis import theory
 from noiseproof.analysis.theory.wording import median, number, percent, span
 from noiseproof.data import ArrayDataset
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.models import FeatureClassifier
 from tests.analysis.theory.problems import Counter, condition, same, trained_looking
 
@@ -92,11 +93,30 @@ def test_a_result_is_frozen(look: Look, tiny_model: FeatureClassifier) -> None:
         setattr(found, fields(found)[0].name, 1)
 
 
+def test_a_model_that_works_in_place_leaves_the_data_alone(look: Look) -> None:
+    def made(inplace: bool) -> FeatureClassifier:
+        torch.manual_seed(0)
+        layers = [nn.Hardtanh(0.3, 0.7, inplace=inplace), nn.Flatten(), nn.Linear(64, 5)]
+        return FeatureClassifier(nn.Sequential(*layers), nn.Linear(5, 3))
+
+    x, y = images()
+    before = x.clone()
+    found = look(made(inplace=True), (x, y))
+    assert torch.equal(x, before)
+    assert equal(found, look(made(inplace=False), (x, y)))
+
+
 def test_progress_is_told_to_the_end(look: Look, tiny_model: FeatureClassifier) -> None:
     counter = Counter()
     look(tiny_model, images(), progress=counter, limit=18)
     assert counter.announced
     assert counter.done == counter.announced
+
+
+def test_inputs_that_the_model_does_not_take_are_told(look: Look, tiny_model: FeatureClassifier) -> None:
+    x, y = images()
+    with pytest.raises(InvalidArgumentError, match=r"cannot take inputs of shape \((24|1), 2, 8, 8\)"):
+        look(tiny_model, (x.expand(-1, 2, -1, -1), y))
 
 
 def test_a_device_can_be_named(look: Look, tiny_model: FeatureClassifier) -> None:

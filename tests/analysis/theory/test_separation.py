@@ -175,6 +175,7 @@ def test_classes_that_are_absent_or_alone() -> None:
     assert found.classes.tolist() == [1]
     for name in ("dispersion", "margin", "compact", "boundary"):
         assert np.isnan(getattr(found, name)).tolist() == [True, False, True], name
+    assert np.isnan(found.centroids).all(1).tolist() == [True, False, True]
     assert np.isnan(found.between).all()
     assert found.dispersion_claim.cases.tolist() == [1]
     assert found.distance_claim.cases.shape == (0, 2)
@@ -266,7 +267,7 @@ def test_models_and_data_that_do_not_fit() -> None:
         separation(torch.nn.Linear(2, 3), (q, y), **DELTAS)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="label 3, but the model knows the classes 0 to 2"):
         separation(plain(W3, B3), (q, y + 1), **DELTAS)
-    with pytest.raises(InvalidArgumentError, match="features or logits that are NaN"):
+    with pytest.raises(InvalidArgumentError, match="gave logits that are NaN"):
         separation(plain(W3 * math.nan, B3), (q, y), **DELTAS)
     with pytest.raises(InvalidArgumentError, match="at least 2 rows"):
         separation(plain(W3[:1], B3[:1]), (q, y * 0), **DELTAS)

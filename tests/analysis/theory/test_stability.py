@@ -343,6 +343,16 @@ def test_a_k_max_that_is_too_small_is_told() -> None:
     assert (small.upper < met.upper).all()
 
 
+def test_the_largest_logit_can_be_a_negative_one_and_a_clean_one() -> None:
+    x = torch.ones(2, 1, dtype=torch.float64)
+    model = plain(torch.tensor([[-5.0], [1.0]], dtype=torch.float64))
+    found = stability(model, (x, torch.tensor([0, 1])), sigma=0.1, delta=1.0, draws=40)
+    copies = [1 + 0.1 * noise((1,), 40, 0, n, torch.float64).max() for n in (0, 1)]
+    assert found.k_max == pytest.approx(5 * max(copies))
+    unmoved = stability(model, (x, torch.tensor([0, 1])), sigma=1e-12, delta=1.0, draws=1)
+    assert unmoved.k_max == pytest.approx(5)
+
+
 def test_bounds_are_functions_of_arrays() -> None:
     eta, nan = np.array([0.25, 1.0]), math.nan
     np.testing.assert_allclose(upper_bound(eta, 2.0, 3.0, sigma=0.5, delta=0.5), [128 * (0.25 + 27), 128])

@@ -20,7 +20,6 @@ from noiseproof.analysis.samples import select
 from noiseproof.analysis.theory.features import (
     centroids_of,
     check_classifier,
-    check_known,
     distances_to,
     embed_all,
     place_of,
@@ -385,8 +384,7 @@ def _pooled(
         torch.no_grad(),
     ):
         for block in samples:
-            check_known(block.labels, model.num_classes)
-            found = layer_features(model, block.inputs.to(where, dtype), names)
+            found = layer_features(model, block.inputs.to(where, dtype, copy=True), names)
             for name, part in parts.items():
                 part.append(found[name].cpu().double())
             task.advance(len(block.labels))

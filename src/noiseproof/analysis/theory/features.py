@@ -9,9 +9,10 @@ from torch import Tensor
 
 from noiseproof.analysis.samples import select
 from noiseproof.checks import check_matrix
-from noiseproof.errors import DataError, InvalidArgumentError
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation.blocks import Evaluable
 from noiseproof.models import FeatureClassifier
+from noiseproof.models.answers import check_known_labels, logits_of
 from noiseproof.models.modes import analysed
 from noiseproof.partition import Partition
 from noiseproof.progress import ProgressReporter, Silent
@@ -20,7 +21,6 @@ __all__ = [
     "Features",
     "centroids_of",
     "check_classifier",
-    "check_known",
     "distances_to",
     "embed_all",
     "head_of",
@@ -63,7 +63,8 @@ def embed_all(
         progress: where to report.
 
     Raises:
-        InvalidArgumentError: no :class:`noiseproof.FeatureClassifier`, or features or logits that are not finite.
+        InvalidArgumentError: no :class:`noiseproof.FeatureClassifier`, inputs that it does not take, or features or
+            logits that are not finite.
         DataError: see :func:`noiseproof.evaluate`; a label outside the model's classes.
     """
     check_classifier(model)
@@ -77,11 +78,10 @@ def embed_all(
         torch.no_grad(),
     ):
         for block in samples:
-            check_known(block.labels, model.num_classes)
-            embeddings = model.embed(block.inputs.to(where, dtype))
-            logits = model.head(embeddings)
-            if not bool(embeddings.isfinite().all() and logits.isfinite().all()):
-                raise InvalidArgumentError("the model gave features or logits that are NaN or infinite")
+            check_known_labels(block.labels, model.num_classes)
+            inputs = block.inputs.to(where, dtype, copy=True)  # some models work in place
+            embeddings = logits_of(model.embed, inputs)  # with its checks, of the features too
+            logits = logits_of(model.head, embeddings)
             parts.append((embeddings.cpu().double(), logits.cpu().double(), block.labels))
             task.advance(len(block.labels))
     return Features(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -132,14 +132,6 @@ def check_classifier(model: FeatureClassifier) -> None:
         raise InvalidArgumentError(
             f"model must be a FeatureClassifier, got {type(model).__name__}; FeatureClassifier.from_module makes one"
         )
-
-
-def check_known(labels: Tensor, num_classes: int) -> None:
-    """Raise unless all ``labels`` lie in [0, num_classes)."""
-    low, high = (int(bound) for bound in torch.aminmax(labels))
-    if low < 0 or high >= num_classes:
-        wrong = low if low < 0 else high
-        raise DataError(f"the data has the label {wrong}, but the model knows the classes 0 to {num_classes - 1}")
 
 
 def place_of(model: FeatureClassifier, device: torch.device | str | None) -> tuple[torch.device, torch.dtype]:

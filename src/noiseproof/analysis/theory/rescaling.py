@@ -136,7 +136,7 @@ def rescaling(
         return embed_all(at, samples.data, title="rescaling", device=device, progress=progress)
 
     before = look(model)
-    probe = next(iter(samples)).inputs[:2].to(model.head.weight)
+    probe = next(iter(samples)).inputs[:2].to(model.head.weight, copy=True)
     afters, movements = [], []
     for nu in nus:
         scaled = rescale(model, nu, example_input=probe)
