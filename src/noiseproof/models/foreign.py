@@ -169,7 +169,7 @@ def _why_unreadable(error: Exception) -> str:
         return _one_line(error)
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named or "TorchScript" in str(error):
-        what = f" or other Python objects ({ascii(named[1])})" if named else ""
+        what = f" or other Python objects ({named[1]!a})" if named else ""
         return f"it holds a whole model{what}, which would have to be run to be read; save model.state_dict() instead"
     return "it is no file that torch.save wrote, or it is cut short or damaged"
 

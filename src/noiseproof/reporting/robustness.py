@@ -145,9 +145,9 @@ def difference_table(paired: PairedReport[PairedDifference], a: str, b: str, *, 
         ("Perturbation", "First", "Second", "Difference", f"{level} interval", "p", "Verdict"),
         rows,
         _with_caveats(
-            f"Accuracy in % and difference in points on the same {differences[0].samples} samples and draws; bootstrap "
-            "interval over samples; p of McNemar's test. For two trained models; what training again with other seeds "
-            "would change is not in it.",
+            f"Accuracy in % and difference in points on the same {differences[0].samples} samples and draws; "
+            "bootstrap interval over samples; p of McNemar's test. For two trained models; what training again with "
+            "other seeds would change is not in it.",
             paired.caveat,
             caveat,
         ),
