@@ -1,4 +1,4 @@
-"""The loss, forward and backward, against a plain transcription of Eq. 8 to 12 with loops; its memory; its growth in C."""
+"""The loss, forward and backward, against a plain transcription of Eq. 8 to 12 with loops; its memory and growth."""
 
 from __future__ import annotations
 

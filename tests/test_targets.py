@@ -176,8 +176,28 @@ def test_a_path_that_is_not_there_is_named(here: Path, text: str) -> None:
 # Files and factories
 
 
-def test_a_file_of_noiseproof_needs_no_name(trained: Path) -> None:
+def test_the_file_of_a_run_is_the_run(trained: Path) -> None:
     target = load_target(str(trained / "model.safetensors"), data="digits")
+    assert target.run is not None
+    assert (target.run.folder, len(target.test)) == (trained, 360)
+
+
+def test_data_that_a_run_was_trained_on_means_its_test_set(trained: Path) -> None:
+    target = load_target(str(trained), data="digits")
+    assert target.run is not None
+    assert len(target.test) == 360
+
+
+def test_data_with_other_classes_than_the_models_is_refused(trained: Path, tmp_path: Path) -> None:
+    x, y = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 2, 9])
+    np.savez(tmp_path / "x.npz", x=x, y=y, class_names=np.array(list("9876543210")))
+    with pytest.raises(DataError, match=r"classes of .* are 0, 1, 2, 3, 4 … \(10\), those of the data 9, 8, 7"):
+        load_target(str(trained), data=f"npz:{tmp_path / 'x.npz'}")
+
+
+def test_a_file_of_noiseproof_needs_no_name(trained: Path, tmp_path: Path) -> None:
+    shutil.copy(trained / "model.safetensors", tmp_path)
+    target = load_target(str(tmp_path / "model.safetensors"), data="digits")
     assert (target.run, target.title, len(target.test)) == (None, "model.safetensors", 1797)
     assert isinstance(target.test, ArrayDataset)
     expected = logits(npf.Run(trained).model(), target.test)
@@ -279,7 +299,7 @@ def test_other_data_is_not_the_runs_report(run: Path, tmp_path: Path) -> None:
 def test_labels_outside_the_models_classes_are_told_and_cost_nothing(run: Path, tmp_path: Path) -> None:
     evaluate_target(load_target(str(run)))
     before = contents(run)
-    with pytest.raises(DataError, match=r"label 12.*classes 0 to 9"):
+    with pytest.raises(DataError, match=r"those of the data .*\(13\)"):
         evaluate_target(load_target(str(run), data=npz(tmp_path / "x.npz", classes=13)), ["clean"])
     assert contents(run) == before
 
@@ -304,7 +324,7 @@ def test_an_evaluation_of_a_target_is_that_of_its_model_and_samples(here: Path) 
     found = evaluate_target(target, ["clean", "gaussian:0.2"], draws=2, seed=4, batch_size=100)
     assert found == npf.evaluate(target.model, target.test, ["clean", "gaussian:0.2"], draws=2, seed=4)
     assert 0.01 < found["clean"].mean < 0.5
-    labelled = Target("mine", target.model, target.test, caveat="Take care.")
+    labelled = Target("mine", "here", target.model, target.test, caveat="Take care.")
     assert evaluate_target(labelled, ["clean"]).caveat == "Take care."
 
 

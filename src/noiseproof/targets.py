@@ -56,7 +56,7 @@ def run_at(target: str) -> Run | None:
             recipe.parent for depth in ("*", "*/*", "*/*/*") for recipe in path.glob(f"{depth}/recipe.yaml")
         )
         if inner:
-            raise RunFolderError(f"{path} is no run, but holds some; name one, such as {inner[0]}")
+            raise RunFolderError(f"{path} holds several runs; name one, such as {inner[0]}")
     return Run(path)
 
 
@@ -89,21 +89,21 @@ def load_target(
         DataError: data with other classes than the model's.
         NoiseproofError: a file that cannot be read.
     """
-    if (mean is None) != (std is None):
-        raise InvalidArgumentError("mean and std go together: give both or neither")
     run = run_at(target)
     if run is not None:
-        if model is not None or mean is not None:
+        if model is not None or mean is not None or std is not None:
             raise InvalidArgumentError(
                 f"the run {target} says itself what its model is: leave out model, mean and std"
             )
         return _run(run, target, data, image_size, test)
+    if (mean is None) != (std is None):
+        raise InvalidArgumentError("mean and std go together: give both or neither")
     path = Path(target)
     if not path.is_file() and ":" not in target:
-        raise RunFolderError(f"{target!r} is no run folder, no file, and not of the form package.module:factory")
+        raise RunFolderError(f"{target} is no run folder, no file, and not of the form package.module:factory")
     if test is None and data is None:
         raise InvalidArgumentError(
-            f"{target} has no test set, as a run folder has: say which data, as in --data digits"
+            f"{target} is no run folder, so it has no test set: name one with --data, as digits"
         )
     samples = _samples(data, image_size, test)
     network = _network(target, path, model, samples)

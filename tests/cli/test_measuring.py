@@ -302,7 +302,7 @@ def test_other_data_with_labels_outside_the_classes_costs_a_run_nothing(noisepro
     source = archive(Path("other.npz"), good, y=np.arange(360) % 13)
     outcome = noiseproof("evaluate", good, "--data", source)
     assert outcome.code == 1
-    assert "label 12, but the model knows the classes 0 to 9" in outcome.err
+    assert "(10), those of the data 0, 1, 2, 3, 4 … (13)" in outcome.err
     assert contents(good) == before
 
 

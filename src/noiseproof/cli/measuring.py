@@ -133,7 +133,8 @@ def _show_difference(first: Target, second: Target, report: RobustnessReport, se
     from noiseproof.reporting import difference_table
 
     draws = max(len(result.correct) for result in report.values())
-    other = evaluate_target(second, list(report), draws=draws, keep=False, **settings)
+    keep = second.run is not None and second.run.report() is None  # one that is there was asked for otherwise
+    other = evaluate_target(second, list(report), draws=draws, keep=keep, **settings)
     differences = compare_reports(report, other)
     same = first.title == second.title
     names = [each.place if same else each.title for each in (first, second)]
@@ -179,6 +180,7 @@ def certify(
     from noiseproof.reporting import certification_table
 
     check_device(device)
+    check_range("sigma", sigma, 0, open_low=True)
     shown = [sigma * step / 2 for step in range(7)] if radii is None else numbers("--radii", radii)
     if not shown:
         raise InvalidArgumentError("--radii is empty: name at least one, such as 0.1,0.2")
