@@ -175,7 +175,7 @@ def test_a_run_of_two_processes_is_evaluated_as_any_other(
     monkeypatch.setattr(BACKBONES, "_entries", {**BACKBONES._entries, "plain": plain})
     AcceleratorState._reset_state(reset_partial_state=True)
     one, two = (
-        evaluate_run(npf.Run(folder / "discriminative"), ["clean", "gaussian:0.3"], draws=2, data=data())
+        evaluate_run(npf.Run(folder / "discriminative"), ["clean", "gaussian:0.3"], draws=2, test=data().test)
         for folder in folders
     )
     for spec in one:
