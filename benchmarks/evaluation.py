@@ -8,7 +8,7 @@ import noiseproof as npf
 from benchmarks.ratios import arguments, measure, save
 
 LEVELS = ["clean", *(f"gaussian:{level}/255" for level in (2, 4, 8, 16, 20))]
-DRAWS, IMAGES, BATCH = 10, 128, 512
+DRAWS, IMAGES, BATCH = 10, 64, 512
 
 
 def main() -> None:

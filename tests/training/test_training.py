@@ -231,3 +231,22 @@ def test_overrides_reach_the_run(tmp_path: Path) -> None:
     run = npf.train("digits", "mixed", 0, {**SHORT, "methods.mixed.passes": "split"}, tmp_path / "a")
     assert run.recipe.options("mixed").model_dump() == {"passes": "split"}
     assert run.recipe == npf.Run(run.folder).recipe
+
+
+def test_the_centroids_of_a_run_are_kept_beside_its_model(tmp_path: Path) -> None:
+    run = npf.train("digits", "discriminative", 0, SHORT, tmp_path / "a")
+    centroids = run.centroids()
+    assert centroids is not None
+    assert centroids.shape == (10, 8)
+    assert bool(centroids.any(1).all())
+    assert npf.train("digits", "normal", 0, SHORT, tmp_path / "b").centroids() is None
+    assert not (tmp_path / "b" / "method.safetensors").exists()
+
+
+def test_what_was_measured_goes_with_the_weights(tmp_path: Path) -> None:
+    run = npf.train("digits", "normal", 0, SHORT, tmp_path / "a")
+    for name in ("evaluation", "certification", "analysis"):
+        (run.folder / name).mkdir()
+        (run.folder / name / "x.json").write_text("{}")
+    npf.train("digits", "normal", 1, SHORT, tmp_path / "a", overwrite=True)
+    assert not any((run.folder / name).exists() for name in ("evaluation", "certification", "analysis"))

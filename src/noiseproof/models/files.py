@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from noiseproof.errors import NoiseproofError
 from noiseproof.files import write_atomically
 from noiseproof.models.build import build_model
 from noiseproof.models.classifier import FeatureClassifier
 
-__all__ = ["ModelDescription", "describes_itself", "load_model", "read_description", "save_model"]
+__all__ = ["ModelDescription", "describes_itself", "load_model", "read_description", "save_buffers", "save_model"]
 
 _KEY = "noiseproof.model"
 _PRETRAINED = ("weights", "pretrained")  # what torchvision and timm call the option
@@ -67,6 +68,14 @@ def save_model(path: Path, model: FeatureClassifier, description: ModelDescripti
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {_KEY: json.dumps(asdict(description))}  # one key: the file's bytes depend on the order of several
     write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
+
+
+def save_buffers(path: Path, method: nn.Module) -> None:
+    """Write what ``method`` holds beside its model to ``path``; nothing where there is none."""
+    own = {name: tensor for name, tensor in method.state_dict().items() if not name.startswith("model.")}
+    if own:
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
+        write_atomically(path, lambda temporary: save_file(kept, temporary))
 
 
 def read_description(path: Path) -> ModelDescription:

@@ -11,15 +11,19 @@ from noiseproof.files import is_temporary
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import load_recipe
 
-__all__ = ["clear", "remove_leftovers", "require_free", "require_same_recipe"]
+__all__ = ["MEASURED", "clear", "remove_leftovers", "require_free", "require_same_recipe"]
+
+# Folders of what was measured on the run's model, which mean nothing once it is trained again.
+MEASURED = ("evaluation", "certification", "analysis")
 
 _PARTS = (
     "recipe.yaml",
     "metrics.jsonl",
     "model.safetensors",
+    "method.safetensors",
     "last.ckpt",
     "previous.ckpt",
-    "evaluation",
+    *MEASURED,
     "tensorboard",
 )
 

@@ -4,7 +4,8 @@
 ``metrics.jsonl``      one line per epoch
 ``last.ckpt``          while it trains: all that resuming needs, with the one before as ``previous.ckpt``
 ``model.safetensors``  the weights, with a description of the model; written last, so that it marks a finished run
-``evaluation/``        robustness reports
+``method.safetensors`` what the method itself has learnt, such as class centroids, at the last step
+``evaluation/``        robustness reports; beside it ``certification/`` and ``analysis/``, if asked for
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from noiseproof import seeding
 from noiseproof.data import Splits, load_splits
@@ -29,12 +32,12 @@ from noiseproof.evaluation import RobustnessReport
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
-from noiseproof.models.files import ModelDescription, load_model, save_model
+from noiseproof.models.files import ModelDescription, load_model, save_buffers, save_model
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import is_main_process, wait_for_everyone
-from noiseproof.training.folder import clear, remove_leftovers, require_free
+from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
 from noiseproof.training.log import MetricsLog, require_tensorboard
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
@@ -78,6 +81,14 @@ class Run:
     def model(self, device: torch.device | str = "cpu") -> FeatureClassifier:
         """Load the trained model, in evaluation mode."""
         return load_model(self.folder / "model.safetensors", device)
+
+    def centroids(self) -> Tensor | None:
+        """Return the class centroids (C, d) that the discriminative method ended with; None for other methods.
+
+        They are those of the last step, also where the weights of an earlier epoch were kept.
+        """
+        path = self.folder / "method.safetensors"
+        return load_file(path).get("discriminative.centroids") if path.is_file() else None
 
     def data(self) -> Splits:
         """Load the data that the run was trained and is tested on.
@@ -178,7 +189,8 @@ def train(
         if state is None:
             clear(folder)
         write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits)))
-        shutil.rmtree(folder / "evaluation", ignore_errors=True)  # of weights that are gone
+        for measured in MEASURED:
+            shutil.rmtree(folder / measured, ignore_errors=True)
 
     title = f"train {settled.method}, seed {settled.seed}"
     log = MetricsLog(folder, keep_epochs=trainer.finished_epochs, tensorboard=settled.train.tensorboard, write=first)
@@ -191,6 +203,7 @@ def train(
             stop=stop,
         )
         if first:
+            save_buffers(folder / "method.safetensors", built)
             save_model(folder / "model.safetensors", built.model, description)
             _tidy(folder)
         wait_for_everyone()
