@@ -98,11 +98,10 @@ def compare(
                 reports[method][seed] = evaluate_run(run, test=data.test, again=overwrite, progress=reporter)
                 task.advance()
     comparison = Comparison(base.name, reports, titles, base.caveat)
-    sections: list[Panel] = []
+    _write(comparison, base, data, folder, [])
     if explain:
         shown = {titles[method]: Run(folder / method / f"seed-{seeds[0]}") for method in methods}
-        sections = panels(shown, folder, data=data, progress=reporter)
-    _write(comparison, base, data, folder, sections)
+        _write(comparison, base, data, folder, panels(shown, folder, data=data, progress=reporter))
     return comparison
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -33,12 +34,13 @@ from noiseproof.analysis.curvature import Space
 from noiseproof.analysis.theory import divergence, generalisation, rescaling, separation, stability
 from noiseproof.data import LabelledDataset, Splits, thinned
 from noiseproof.data.dataset import to_unit_interval
-from noiseproof.errors import InvalidArgumentError, UnknownNameError
+from noiseproof.errors import DataError, InvalidArgumentError, UnknownNameError
 from noiseproof.evaluation import RobustnessReport, evaluate
 from noiseproof.files import write_text
 from noiseproof.losses.discriminative import DiscriminativeLoss
 from noiseproof.models import FeatureClassifier, Normalize
-from noiseproof.perturbations import perturbation
+from noiseproof.perturbations import Perturbation, perturbation
+from noiseproof.perturbations.noise import GaussianNoise, LaplaceNoise, UniformNoise
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.reporting import Panel, to_svg
 from noiseproof.reporting.figures import (
@@ -88,6 +90,7 @@ class Explanation:
         self.run, self.seed = run, seed
         self.recipe = run.recipe
         self.noise = self.recipe.noise.train if noise is None else noise
+        perturbation(self.noise)  # a wrong name is told before anything is computed
         self.splits = run.data() if data is None else data
         self.test: LabelledDataset = thinned(self.splits.test, limit)
         self.limit = limit
@@ -184,7 +187,7 @@ def theory_of(explained: Explanation, *, draws: int = 500, samples: int = 100) -
     defaults = DiscriminativeLoss(2, 1)
     delta_v = float(options.get("delta_v", defaults.delta_v))
     delta_d = float(options.get("delta_d", defaults.delta_d))
-    sigma = perturbation(explained.noise).level or 0.06
+    sigma = _standard_deviation(perturbation(explained.noise))
     train = thinned(explained.splits.train, explained.limit)
     return {
         "Propositions 5.1 and 5.2, separation": separation(
@@ -198,10 +201,27 @@ def theory_of(explained: Explanation, *, draws: int = 500, samples: int = 100) -
         "Theorem 6.2, generalisation of compactness": generalisation(
             model, train, test, radius=2 * delta_v, rho=2 * delta_v**2, progress=progress
         ).summary(),
-        "Theorem 6.3, intermediate layers": divergence(
-            model, test, delta_v=delta_v, seed=explained.seed, progress=progress
-        ).summary(),
+        "Theorem 6.3, intermediate layers": _divergence(explained, delta_v),
     }  # fmt: skip
+
+
+def _standard_deviation(noise: Perturbation) -> float:
+    """That of additive noise; for other perturbations, and none, the 0.06 of the paper's CIFAR-10 experiments."""
+    if isinstance(noise, GaussianNoise | LaplaceNoise) and noise.std > 0:
+        return noise.std
+    if isinstance(noise, UniformNoise) and noise.amplitude > 0:
+        return noise.amplitude / math.sqrt(3)
+    return 0.06
+
+
+def _divergence(explained: Explanation, delta_v: float) -> Summary:
+    try:
+        found = divergence(
+            explained.model, explained.test, delta_v=delta_v, seed=explained.seed, progress=explained.progress
+        )
+    except DataError as error:  # a class with too few samples to hold any out
+        return [("Not computed", str(error))]
+    return found.summary()
 
 
 Explained: TypeAlias = Mapping[str, Explanation]
@@ -243,9 +263,15 @@ def draw(runs: Sequence[Run], names: Sequence[str], out: Path, **settings: objec
     for name in names:
         if name not in known:
             raise UnknownNameError("figure", name, known)
+    if not names:
+        raise InvalidArgumentError(f"no figure is named, by --only say: name some of {', '.join(known)}")
     found = {run.name: Explanation(run, **settings) for run in runs}  # type: ignore[arg-type]
     if not runs or len(found) != len(runs):
         raise InvalidArgumentError("name at least one run, and no method and seed twice")
+    if len({each.noise for each in found.values()}) > 1:
+        raise InvalidArgumentError("the runs were trained with different noise: say with --noise which to look at")
+    if {"fig12", "fig13"} & set(names) and len({len(stages(each.model)) for each in found.values()}) > 1:
+        raise InvalidArgumentError("fig12 and fig13 need networks with as many blocks as each other: leave them out")
     out.mkdir(parents=True, exist_ok=True)
     files, table = [], None
     for name in names:
@@ -255,9 +281,9 @@ def draw(runs: Sequence[Run], names: Sequence[str], out: Path, **settings: objec
             files.append(out / "theory.md")
             continue
         figure = FIGURES[name](found)
-        for suffix in ("png", "svg"):
-            figure.savefig(out / f"{name}.{suffix}", dpi=150)
-            files.append(out / f"{name}.{suffix}")
+        figure.savefig(out / f"{name}.png", dpi=150)
+        write_text(out / f"{name}.svg", to_svg(FIGURES[name](found), standalone=True))
+        files += [out / f"{name}.png", out / f"{name}.svg"]
     return files, table
 
 
@@ -276,7 +302,7 @@ def panels(runs: Mapping[str, Run], folder: Path, **settings: object) -> list[Pa
         content = json.loads(kept.read_text(encoding="utf-8"))
         if content["key"] == key:
             return [_restored(panel) for panel in content["panels"]]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         pass  # none, damaged, or of another version: made anew
     found = {title: Explanation(run, **settings) for title, run in runs.items()}  # type: ignore[arg-type]
     made = _panels(found)
@@ -289,7 +315,7 @@ def _panels(found: Explained) -> list[Panel]:
     ends = dict.fromkeys((next(iter(found)), next(reversed(list(found)))))
     medians = ", ".join(f"{title} {np.median(each.curvature.values):.2g}" for title, each in found.items())
     agree = ", ".join(
-        f"{title} {100 * each.feature_map.neighbours_clean:.0f} and {100 * each.feature_map.neighbours_noisy:.0f} %"
+        f"{title} " + " and ".join(f"{100 * share:.0f} %" for share in _neighbours(each.feature_map))
         for title, each in found.items()
     )
     return [
@@ -316,6 +342,11 @@ def _panels(found: Explained) -> list[Panel]:
             table=theory_table({title: found[title].theory for title in ends}),
         ),
     ]
+
+
+def _neighbours(found: FeatureMap) -> list[float]:
+    """How often neighbours agree, clean and, if there is any, under noise."""
+    return [found.neighbours_clean, *([] if found.noisy is None else [found.neighbours_noisy])]
 
 
 def _key(runs: Mapping[str, Run]) -> str:

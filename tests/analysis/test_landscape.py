@@ -296,7 +296,7 @@ class Broken(nn.Module):
         ({"points": 40}, "points must be odd, so that the input itself is one of them, got 40"),
         ({"points": 4.5}, "points must be a whole number"),
         ({"model": Broken(lambda x: x.sum(1))}, r"must give \(N, C\) logits, got \(1,\) for 1 inputs"),
-        ({"model": Broken(lambda x: x[:, :1])}, r"must give \(N, C\) logits, got \(1, 1\) for 1 inputs; C must be >= 2"),
+        ({"model": Broken(lambda x: x[:, :1])}, r"logits, got \(1, 1\) for 1 inputs; C must be >= 2"),
         ({"model": Broken(lambda x: (x, x))}, "got tuple"),
         ({"model": Broken(lambda x: x / 0)}, "logits that are NaN or infinite"),
         ({"model": Broken(lambda x: (x - x.detach()).sqrt())}, "the gradient of the loss at the input is not finite"),

@@ -18,7 +18,7 @@ from noiseproof import seeding
 from noiseproof.analysis.estimators import Logits, Moments, finite_difference, gauss_newton, hutchinson
 from noiseproof.analysis.samples import Selection, select
 from noiseproof.archives import load_result, reading, save_result
-from noiseproof.checks import check_choice, check_range, check_whole
+from noiseproof.checks import check_choice, check_device, check_range, check_whole
 from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Evaluable
 from noiseproof.models import FeatureClassifier, Normalize
@@ -217,7 +217,7 @@ class _Stage:
         self.samples: Selection = select(dataset, limit)
         self.labels: list[Tensor] = []
         first = next(model.parameters(), None)
-        self.device = torch.device(device or ("cpu" if first is None else first.device))
+        self.device = check_device(device) or torch.device("cpu" if first is None else first.device)
         self.dtype = torch.float32 if first is None else first.dtype
         self.model = model.to(self.device)
         self.into_space, self.logits = _in_space(self.model, space)

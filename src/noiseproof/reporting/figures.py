@@ -79,11 +79,12 @@ def count_figure(found: Mapping[str, Mapping[str, CurvatureByCount]]) -> Figure:
                     color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)], markersize=4,
                     capsize=2, label=f"{title}: r {r:.2f}, ρ {rho:.2f}",
                 )  # fmt: skip
-            axes.set_yscale("log")
+            if any((by_noise[noise].means > 0).any() for by_noise in found.values()):
+                axes.set_yscale("log")
             _titled(axes, noise)
             axes.set_xlabel(f"correct predictions in {int(groups.counts[-1])} draws")
             axes.set_ylabel(f"mean {_CURVATURE}")
-            handles = axes.get_legend_handles_labels()
+            handles = axes.containers, [str(bars.get_label()) for bars in axes.containers]
             _plain(
                 axes.legend(
                     *handles, frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.16)
@@ -135,7 +136,8 @@ def scale_figure(
             if title in exact:
                 axes.axhline(_median(exact[title]), color=colour, linestyle="--", linewidth=1)
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        if any(_median(each) > 0 for by_step in by_scale.values() for each in by_step.values()):
+            axes.set_yscale("log")
         axes.set_xlabel("step t of Eq. 21; an input of k values moves by about t·√k")
         axes.set_ylabel(f"median {_CURVATURE}")
         _plain(axes.legend(frameon=False, fontsize="small", title="dashed: Hessian at the point"))
@@ -150,13 +152,16 @@ def surface_figure(found: Mapping[str, LossSurface]) -> Figure:
         panels = _row(figure, len(found), sharey=True)
         for (title, surface), axes in zip(found.items(), panels, strict=True):
             reach = surface.extent
+            edge = reach * (1 + 1 / (len(surface.axis) - 1))  # a value stands in the middle of its pixel
             image = axes.imshow(
-                surface.values.T, origin="lower", extent=(-reach, reach, -reach, reach), vmin=low, vmax=0.0,
+                surface.values.T, origin="lower", extent=(-edge, edge, -edge, edge), vmin=low, vmax=0.0,
                 cmap="viridis", interpolation="bilinear",
             )  # fmt: skip
             axes.contour(surface.axis, surface.axis, surface.values.T, levels=8, colors="white", linewidths=0.4)
             axes.plot(0, 0, "o", color="black", markersize=4)
             axes.grid(visible=False)
+            axes.set_xlim(-reach, reach)
+            axes.set_ylim(-reach, reach)
             _titled(axes, title)
             axes.set_xlabel("along the gradient (L2)")
         panels[0].set_ylabel("random, orthogonal (L2)")
@@ -173,8 +178,11 @@ def map_figure(
         found: by model, a map for each layer, the same layers for all.
         show: which features; ``both`` gives each layer two columns.
     """
+    first = next(iter(found.values()))
     views: tuple[Literal["clean", "noisy"], ...] = ("clean", "noisy") if show == "both" else (show,)
-    layers = len(next(iter(found.values())))
+    if first[0].noisy is None:
+        views = ("clean",)
+    layers = len(first)
     columns = layers * len(views)
     with styled():
         figure = Figure(figsize=(2.5 * columns + 0.3, 2.6 * len(found) + 0.5), layout="constrained")
@@ -185,10 +193,10 @@ def map_figure(
                 for view in views:
                     _scatter(next(places), each, view)
             _plain_label(row[0], title)
-        handles, labels = grid[0, 0].get_legend_handles_labels()
+        labels = [name for c, name in enumerate(first[0].class_names) if (first[0].labels == c).any()]
         _plain(
             figure.legend(
-                handles,
+                list(grid[0, 0].collections),
                 labels,
                 loc="outside lower center",
                 ncols=min(10, len(labels)),
@@ -264,5 +272,6 @@ def _plain(legend) -> None:  # type: ignore[no-untyped-def]
 
 
 def _legend(figure: Figure) -> None:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    _plain(figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small"))
+    lines = figure.axes[0].get_lines()
+    labels = [str(line.get_label()) for line in lines]
+    _plain(figure.legend(lines, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small"))

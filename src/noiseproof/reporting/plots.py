@@ -68,14 +68,21 @@ def accuracy_plot(comparison: Comparison) -> Figure:
     return figure
 
 
-def to_svg(figure: Figure) -> str:
-    """Render a figure as an ``<svg>`` element without a size of its own, the same text every time."""
+def to_svg(figure: Figure, *, standalone: bool = False) -> str:
+    """Render a figure, which is not to be rendered again, as SVG; the same text for the same results.
+
+    Args:
+        figure: drawn for this.
+        standalone: whether it is a file of its own; else an ``<svg>`` element without a size, for a page.
+    """
     text = io.StringIO()
     with styled():
         figure.savefig(
             text, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
         )
     svg = text.getvalue()
+    if standalone:
+        return svg
     svg = svg[svg.index("<svg") :]
     return re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"|(<svg[^>]*?) width="[^"]*" height="[^"]*"',
                   lambda match: "".join(filter(None, match.groups())), svg, count=1)  # fmt: skip
