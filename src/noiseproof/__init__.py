@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noiseproof import functional, geometry
-    from noiseproof.analysis import InputCurvature, curvature_by_scale, input_curvature
+    from noiseproof.analysis import InputCurvature, curvature_by_scale, input_curvature, theory
     from noiseproof.evaluation import (
         Certification,
         CorruptionReport,
@@ -56,6 +56,7 @@ _HOMES = {
     "evaluate_corruptions": "evaluation",
     "input_curvature": "analysis",
     "perturbation": "perturbations",
+    "theory": "analysis",
     "train": "training",
 }
 
@@ -83,6 +84,7 @@ __all__ = [
     "geometry",
     "input_curvature",
     "perturbation",
+    "theory",
     "train",
 ]
 

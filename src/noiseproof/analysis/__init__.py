@@ -1,5 +1,6 @@
 """Why a classifier is robust, or not: input-loss curvature, the theorems, feature spaces and loss surfaces."""
 
+from noiseproof.analysis import theory
 from noiseproof.analysis.curvature import InputCurvature, curvature_by_scale, input_curvature
 from noiseproof.analysis.embeddings import FeatureMap, feature_map, feature_maps
 from noiseproof.analysis.landscape import LossSurface, loss_surface
@@ -28,4 +29,5 @@ __all__ = [
     "loss_surface",
     "lowest_share",
     "stages",
+    "theory",
 ]
