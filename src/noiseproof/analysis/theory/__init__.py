@@ -1,7 +1,8 @@
 """The paper's propositions and theorems (§5, §6) on trained classifiers: whether premises and conclusions hold."""
 
-from noiseproof.analysis.theory.divergence import Divergence, JensenShannon, divergence, divergence_of, jensen_shannon
+from noiseproof.analysis.theory.divergence import Divergence, divergence, divergence_of
 from noiseproof.analysis.theory.generalisation import Generalisation, generalisation, generalisation_of
+from noiseproof.analysis.theory.jensen_shannon import JensenShannon, jensen_shannon
 from noiseproof.analysis.theory.rescaling import Rescaling, rescaling
 from noiseproof.analysis.theory.separation import Claim, Separation, separation, separation_of
 from noiseproof.analysis.theory.stability import Stability, stability
