@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import noiseproof as npf
 from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError, UnknownNameError
 from noiseproof.evaluation import CorruptionReport, evaluate_corruptions
-from noiseproof.evaluation.corruptions import EXTRA, MAIN, SEVERITIES
+from noiseproof.evaluation.corruption_files import EXTRA, MAIN, SEVERITIES
 from tests.evaluation.problems import CLASSES, Linear, Recorder
 from tests.evaluation.test_evaluate import Counter
 

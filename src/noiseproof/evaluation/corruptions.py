@@ -1,8 +1,4 @@
-"""Accuracy on published corrupted images, in the layout of CIFAR-10-C (Hendrycks & Dietterich 2019, arXiv 1903.12261).
-
-A folder holds ``labels.npy`` and, for each corruption, a file such as ``fog.npy`` of uint8 images (5n, H, W, C): the
-same n images in five severities, the mildest first.
-"""
+"""Accuracy on published corrupted images, by corruption and severity, and the mean corruption error."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,22 +18,22 @@ from noiseproof.checks import check_range, check_whole
 from noiseproof.data import ArrayDataset
 from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError, UnknownNameError
 from noiseproof.evaluation.accuracy import evaluate
+from noiseproof.evaluation.corruption_files import (
+    MAIN,
+    SEVERITIES,
+    channels_first,
+    corruption_files,
+    images_each,
+    open_images,
+    read_labels,
+)
 from noiseproof.files import write_text
 from noiseproof.progress import ProgressReporter, Silent
 
-__all__ = ["EXTRA", "MAIN", "SEVERITIES", "Baseline", "CorruptionReport", "evaluate_corruptions"]
-
-# The corruptions that the benchmark is defined over, in the order of its tables, and those meant for validation.
-MAIN = (
-    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
-    "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
-)  # fmt: skip
-EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-SEVERITIES = (1, 2, 3, 4, 5)
+__all__ = ["Baseline", "CorruptionReport", "evaluate_corruptions"]
 
 _FORMAT = 1
 _FILE = "corruptions.json"
-_MOST_CLASSES = 1_000_000
 _ROUNDING = 1e-9  # far below what one sample is worth
 
 # Errors of another classifier, in [0, 1]: by corruption, one for each severity of the report that is compared.
@@ -275,10 +270,10 @@ def evaluate_corruptions(
     """
     folder = Path(folder).expanduser()
     chosen = _checked_severities(severities)
-    files = _files(folder, corruptions)
-    images = {name: _open_images(path) for name, path in files.items()}
-    count = _images_each(folder, images)
-    labels = _labels(folder / "labels.npy", count)
+    files = corruption_files(folder, corruptions)
+    images = {name: open_images(path) for name, path in files.items()}
+    count = images_each(folder, images)
+    labels = read_labels(folder / "labels.npy", count)
     names = _class_names(labels, class_names)
     used = count if limit is None else min(count, check_whole("limit", limit, 1))
     accuracies = np.zeros((len(images), len(chosen)))
@@ -287,7 +282,7 @@ def evaluate_corruptions(
         for row, (name, stack) in enumerate(images.items()):
             for column, severity in enumerate(chosen):
                 part = slice((severity - 1) * count, (severity - 1) * count + used)
-                data = ArrayDataset(_channels_first(stack[part]), torch.from_numpy(labels[part]), names)
+                data = ArrayDataset(channels_first(stack[part]), torch.from_numpy(labels[part]), names)
                 report = evaluate(model, data, batch_size=batch_size, device=device)
                 accuracies[row, column] = report["clean"].mean
                 task.advance(used, note=f"{name} {severity}")
@@ -306,75 +301,6 @@ def _checked_severities(severities: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({int(severity) for severity in severities}))
 
 
-def _files(folder: Path, corruptions: Sequence[str] | None) -> dict[str, Path]:
-    """The files of the corruptions asked for; of all, the main ones first."""
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
-    if not (folder / "labels.npy").is_file():
-        raise DataError(f"{folder} has no labels.npy, so it is not in the layout of CIFAR-10-C")
-    there = {path.stem: path for path in sorted(folder.glob("*.npy")) if path.stem != "labels"}
-    if not there:
-        raise DataError(f"{folder} has labels.npy, but no corruption such as fog.npy")
-    if corruptions is None:
-        first = [name for name in (*MAIN, *EXTRA) if name in there]
-        return {name: there[name] for name in dict.fromkeys([*first, *there])}
-    if isinstance(corruptions, str):
-        raise InvalidArgumentError(f"corruptions must be a list of names, as in [{corruptions!r}]")
-    if not corruptions:
-        raise InvalidArgumentError("corruptions is empty: name at least one, or None for all")
-    for name in corruptions:
-        if name not in there:
-            raise UnknownNameError(f"corruption in {folder}:", str(name), there)
-    return {name: there[name] for name in corruptions}
-
-
-def _open(path: Path, mapped: bool) -> NDArray[Any]:
-    try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, EOFError, ValueError, TypeError, ArithmeticError, MemoryError, SyntaxError, TokenError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"cannot read {path} as an array: {reason}") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise DataError(f"{path} is an archive of arrays, where one array is needed")
-    return array
-
-
-def _open_images(path: Path) -> NDArray[np.uint8]:
-    images = _open(path, mapped=True)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise DataError(f"{path} must be uint8 images (5n, H, W, C), got {images.dtype} {images.shape}")
-    if len(images) % len(SEVERITIES) or images.size == 0:
-        raise DataError(f"{path} must have as many images in each of 5 severities, got {len(images)} images")
-    return images
-
-
-def _images_each(folder: Path, images: Mapping[str, NDArray[np.uint8]]) -> int:
-    """n, the number of images in each severity, which is one for all files."""
-    (first, stack), *others = images.items()
-    for name, other in others:
-        if other.shape != stack.shape:
-            raise DataError(f"{folder}: {name}.npy has shape {other.shape}, but {first}.npy has {stack.shape}")
-    return len(stack) // len(SEVERITIES)
-
-
-def _labels(path: Path, count: int) -> NDArray[np.int64]:
-    """Labels (5n,); those of one severity are repeated."""
-    labels = _open(path, mapped=False)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{path} must be whole numbers of shape (5n,) or (n,), got {labels.dtype} {labels.shape}")
-    if len(labels) not in (count, len(SEVERITIES) * count):
-        raise DataError(
-            f"{path} has {len(labels)} labels for {len(SEVERITIES)} severities of {count} images; it needs "
-            f"{len(SEVERITIES) * count} or {count}"
-        )
-    for label in (int(labels.min()), int(labels.max())):
-        if not 0 <= label < _MOST_CLASSES:
-            raise DataError(f"{path} holds the label {label}")
-    repeats = len(SEVERITIES) if len(labels) == count else 1
-    return np.tile(labels.astype(np.int64), repeats)
-
-
 def _class_names(labels: NDArray[np.int64], given: Sequence[str] | None) -> list[str]:
     classes = int(labels.max()) + 1
     if given is None:
@@ -382,11 +308,6 @@ def _class_names(labels: NDArray[np.int64], given: Sequence[str] | None) -> list
     if classes > len(given):
         raise DataError(f"labels.npy holds the label {classes - 1}, but there are names for {len(given)} classes")
     return list(given)
-
-
-def _channels_first(images: NDArray[np.uint8]) -> torch.Tensor:
-    """(n, H, W, C) to (n, C, H, W), read into memory."""
-    return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
 
 
 def _mean(values: Sequence[float] | NDArray[np.float64]) -> float:
