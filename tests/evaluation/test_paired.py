@@ -15,13 +15,8 @@ import pytest
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.evaluation.intervals import Interval
-from noiseproof.evaluation.paired import (
-    PairedReport,
-    compare_methods,
-    compare_reports,
-    mcnemar,
-    paired_difference,
-)
+from noiseproof.evaluation.matched import mcnemar
+from noiseproof.evaluation.paired import PairedReport, compare_methods, compare_reports, paired_difference
 from tests.evaluation.problems import comparison, report, result
 
 NOTHING = "no difference shown"

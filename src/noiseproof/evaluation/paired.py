@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, chdtrc, stdtrit
+from numpy.typing import ArrayLike
 
-from noiseproof import seeding
-from noiseproof.checks import check_whole
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.evaluation.comparison import Comparison
-from noiseproof.evaluation.intervals import Interval, check_correct, check_level
+from noiseproof.evaluation.intervals import Interval
+from noiseproof.evaluation.matched import (
+    bootstrap_interval,
+    check_pair,
+    mcnemar,
+    net_wins,
+    standard_deviation,
+    student_interval,
+)
 from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
 
 __all__ = [
@@ -24,7 +29,6 @@ __all__ = [
     "PairedReport",
     "compare_methods",
     "compare_reports",
-    "mcnemar",
     "paired_difference",
 ]
 
@@ -187,10 +191,10 @@ def paired_difference(
     Source:
         B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", Chapman & Hall, 1993, chapter 13.
     """
-    a, b = _check_pair(correct_a, correct_b)
+    a, b = check_pair(correct_a, correct_b)
     draws, samples = a.shape
-    sums = _net_wins(a, b)
-    low, high = _bootstrap_interval(sums, draws, level, resamples, seed)
+    sums = net_wins(a, b)
+    low, high = bootstrap_interval(sums, draws, level, resamples, seed)
     return PairedDifference(
         key=key,
         a_mean=float(a.mean()),
@@ -205,41 +209,6 @@ def paired_difference(
         draws=draws,
         samples=samples,
     )
-
-
-def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
-    """Return the two-sided p-value of the hypothesis that two classifiers are equally accurate.
-
-    With bᵢ the draws in which only a is right about sample i, and cᵢ those in which only b is:
-
-    - one draw: the exact test, in which Σbᵢ is Binomial(Σ(bᵢ + cᵢ), ½);
-    - several draws: χ² = (Σ(bᵢ − cᵢ))² / Σ(bᵢ − cᵢ)² with one degree of freedom. The draws of one sample are not
-      independent answers, so samples are the clusters of a clustered test. For a single draw it would be McNemar's
-      (b − c)² / (b + c). It is a limit for many samples: with fewer than about ten where bᵢ ≠ cᵢ, take it as rough.
-
-    Args:
-        correct_a: (draws, N) of bool, whether a classified sample i rightly in draw k.
-        correct_b: the same of b, for the same samples and, draw by draw, the same noise.
-
-    Returns:
-        The p-value, in [0, 1]; 1 where bᵢ = cᵢ for every sample.
-
-    Raises:
-        InvalidArgumentError: arrays that are not bool, are empty or differ in shape.
-
-    Source:
-        Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-        Psychometrika 12, 1947. V. L. Durkalski, Y. Y. Palesch, S. R. Lipsitz and P. F. Rust, "Analysis of clustered
-        matched-pair data", Statistics in Medicine 22, 2003, whose weights by cluster size cancel here.
-    """
-    a, b = _check_pair(correct_a, correct_b)
-    net = _net_wins(a, b)
-    if not net.any():
-        return 1.0
-    if len(a) == 1:
-        only_a, only_b = int((net > 0).sum()), int((net < 0).sum())
-        return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
-    return float(chdtrc(1, int(net.sum()) ** 2 / int(net @ net)))
 
 
 def compare_reports(
@@ -336,7 +305,7 @@ def _method_difference(
     if len({of_a.correct.shape for of_a, _ in pairs}) > 1:
         raise InvalidArgumentError(f"the numbers of draws of {key!r} differ from training seed to training seed")
     draws, samples = pairs[0][0].correct.shape
-    net = np.stack([_net_wins(*_check_pair(of_a.correct, of_b.correct)) for of_a, of_b in pairs])  # (seeds, N)
+    net = np.stack([net_wins(*check_pair(of_a.correct, of_b.correct)) for of_a, of_b in pairs])  # (seeds, N)
     differences = net.sum(axis=1) / (draws * samples)
     over_samples = net.sum(axis=0) / (len(pairs) * draws)
     return MethodDifference(
@@ -348,63 +317,20 @@ def _method_difference(
         b_mean=float(np.mean([of_b.correct.mean() for _, of_b in pairs])),
         differences=tuple(differences.tolist()),
         mean=float(net.sum() / (len(pairs) * draws * samples)),
-        std_over_seeds=_std(differences),
-        interval_over_seeds=_student_interval(differences, level),
-        error_over_samples=_std(over_samples) / math.sqrt(samples),
-        interval_over_samples=_bootstrap_interval(net.sum(axis=0), len(pairs) * draws, level, resamples, seed),
+        std_over_seeds=standard_deviation(differences),
+        interval_over_seeds=student_interval(differences, level),
+        error_over_samples=standard_deviation(over_samples) / math.sqrt(samples),
+        interval_over_samples=bootstrap_interval(net.sum(axis=0), len(pairs) * draws, level, resamples, seed),
         level=level,
         draws=draws,
         samples=samples,
     )
 
 
-def _net_wins(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Σ over draws of a − b, which is bᵢ − cᵢ of :func:`mcnemar`: (N,), from −draws to draws."""
-    net: NDArray[np.int64] = a.sum(axis=0, dtype=np.int64) - b.sum(axis=0, dtype=np.int64)
-    return net
-
-
-def _bootstrap_interval(sums: NDArray[np.int64], terms: int, level: float, resamples: int, seed: int) -> Interval:
-    """Percentile interval of the mean of dᵢ = sumsᵢ / terms over resampled samples i.
-
-    A resample of N samples matters only through how often it holds each value of d, and these counts are multinomial.
-    """
-    tail, resamples = (1 - check_level(level)) / 2, check_whole("resamples", resamples, 1)
-    if sums.sum() < 0:  # the same random numbers, whichever of the two is called a
-        low, high = _bootstrap_interval(-sums, terms, level, resamples, seed)
-        return Interval(-high, -low)
-    values, counts = np.unique(sums, return_counts=True)
-    random = np.random.default_rng(seeding.derive_seed(seed, "bootstrap"))
-    resampled = random.multinomial(len(sums), counts / len(sums), size=resamples) @ values
-    low, high = np.quantile(resampled / (terms * len(sums)), [tail, 1 - tail])
-    return Interval(float(low), float(high))
-
-
-def _student_interval(values: NDArray[np.float64], level: float) -> Interval:
-    """Mean ± t √(s² / n), the interval of the mean of n normal ``values``; NaN for one."""
-    if len(values) == 1:
-        return Interval(math.nan, math.nan)
-    t = float(stdtrit(len(values) - 1, (1 + check_level(level)) / 2))
-    mean, half = float(values.mean()), t * _std(values) / math.sqrt(len(values))
-    return Interval(mean - half, mean + half)
-
-
-def _std(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
-
-
 def _verdict(a: str, b: str, interval: Interval) -> str:
     if interval.low > 0:
         return f"{a} better"
     return f"{b} better" if interval.high < 0 else _NOTHING_SHOWN
-
-
-def _check_pair(correct_a: ArrayLike, correct_b: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return both as (draws, N) of bool, of one shape."""
-    a, b = check_correct("correct_a", correct_a), check_correct("correct_b", correct_b)
-    if a.shape != b.shape:
-        raise InvalidArgumentError(f"correct_a and correct_b must be of one shape, got {a.shape} and {b.shape}")
-    return a, b
 
 
 def _pairs(a: RobustnessReport, b: RobustnessReport) -> list[tuple[PerturbationResult, PerturbationResult]]:
