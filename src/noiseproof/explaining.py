@@ -274,17 +274,28 @@ def draw(runs: Sequence[Run], names: Sequence[str], out: Path, **settings: objec
         raise InvalidArgumentError("fig12 and fig13 need networks with as many blocks as each other: leave them out")
     out.mkdir(parents=True, exist_ok=True)
     files, table = [], None
+    caveat = _caveat(found)
     for name in names:
         if name == "theory":
-            table = theory_table({title: each.theory for title, each in found.items()})
+            table = theory_table({title: each.theory for title, each in found.items()}, caveat=caveat)
             (out / "theory.md").write_text(table.to_markdown(), encoding="utf-8")
             files.append(out / "theory.md")
             continue
-        figure = FIGURES[name](found)
-        figure.savefig(out / f"{name}.png", dpi=150)
-        write_text(out / f"{name}.svg", to_svg(FIGURES[name](found), standalone=True))
+        _drawn(name, found, caveat).savefig(out / f"{name}.png", dpi=150)
+        write_text(out / f"{name}.svg", to_svg(_drawn(name, found, caveat), standalone=True))
         files += [out / f"{name}.png", out / f"{name}.svg"]
     return files, table
+
+
+def _drawn(name: str, found: Explained, caveat: str) -> Figure:
+    figure = FIGURES[name](found)
+    if caveat:
+        figure.suptitle(caveat, fontsize="small")
+    return figure
+
+
+def _caveat(found: Explained) -> str:
+    return " ".join(dict.fromkeys(each.recipe.caveat for each in found.values() if each.recipe.caveat))
 
 
 def panels(runs: Mapping[str, Run], folder: Path, **settings: object) -> list[Panel]:
@@ -339,7 +350,7 @@ def _panels(found: Explained) -> list[Panel]:
             "The theorems, computed",
             "The paper's propositions and theorems on these models: which premises hold, which conclusions, and what "
             "the bounds come to.",
-            table=theory_table({title: found[title].theory for title in ends}),
+            table=theory_table({title: found[title].theory for title in ends}, caveat=_caveat(found)),
         ),
     ]
 

@@ -290,3 +290,15 @@ def test_a_comparison_explains_only_when_asked(noiseproof: CommandLine, tmp_path
     assert (tmp_path / "out" / "explanation.json").is_file()
     noiseproof.done("compare", "vectors", *settings)
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == plain
+
+
+def test_a_run_chosen_on_the_test_set_says_so(noiseproof: CommandLine, tmp_path: Path) -> None:
+    changes = {"preset": "authors-code", "train.keep": "best-test"}
+    npf.train(Recipe.from_mapping(yaml.safe_load(TINY)), "normal", 0, changes, tmp_path / "warned")
+    for layout in ("terminal", "markdown", "latex", "csv"):
+        shown = noiseproof.done("curvature", tmp_path / "warned", "--limit", "8", "--format", layout)
+        assert "chosen on the test set" in " ".join(shown.split())
+    analysed = ("analyse", tmp_path / "warned", "--only", "fig10,theory", "--limit", "60", "--out", tmp_path / "out")
+    assert "chosen on the test set" in " ".join(noiseproof.done(*analysed).split())
+    assert "chosen on the test set" in (tmp_path / "out" / "fig10.svg").read_text(encoding="utf-8")
+    assert "chosen on the test set" in (tmp_path / "out" / "theory.md").read_text(encoding="utf-8")

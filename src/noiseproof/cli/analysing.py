@@ -66,7 +66,8 @@ def curvature(
     if folder is not None:
         for each in found:
             each.save(folder)
-    write_tables([curvature_table(found, loaded.title)], layout, curvature_records(found))
+    table = curvature_table(found, loaded.title, caveat=loaded.caveat)
+    write_tables([table], layout, curvature_records(found, caveat=loaded.caveat))
 
 
 @app.command()

@@ -14,8 +14,8 @@ from noiseproof.reporting.tables import Entry, Table
 __all__ = ["curvature_records", "curvature_table"]
 
 
-def curvature_table(found: Sequence[InputCurvature], title: str) -> Table:
-    """Quantiles of Λ(x) over samples, a row per estimate."""
+def curvature_table(found: Sequence[InputCurvature], title: str, *, caveat: str = "") -> Table:
+    """Quantiles of Λ(x) over samples, a row per estimate; ``caveat`` ends the caption."""
     rows = tuple(
         (
             Entry(each.estimator if each.step is None else f"{each.estimator}, t = {each.step:g}"),
@@ -34,16 +34,16 @@ def curvature_table(found: Sequence[InputCurvature], title: str) -> Table:
         ("Estimator", "Mean", "10 %", "Median", "90 %", "Largest", "Error"),
         rows,
         f"Λ(x) = Σλ² of the Hessian of the softmax loss in the input ({first.space} space), over {len(first.values)} "
-        f"samples. Error: median relative standard error over probes. {scale}",
+        f"samples. Error: median relative standard error over probes. {scale} {caveat}".rstrip(),
     )
 
 
-def curvature_records(found: Sequence[InputCurvature]) -> list[dict[str, Any]]:
+def curvature_records(found: Sequence[InputCurvature], *, caveat: str = "") -> list[dict[str, Any]]:
     """One record per estimate, for CSV."""
     return [
         {
             "estimator": each.estimator, "space": each.space, "step": each.step, "probes": each.probes,
-            "samples": len(each.values), **_summary(each),
+            "samples": len(each.values), **_summary(each), **({"caveat": caveat} if caveat else {}),
         }
         for each in found
     ]  # fmt: skip

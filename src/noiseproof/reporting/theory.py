@@ -9,11 +9,12 @@ from noiseproof.reporting.tables import Entry, Table
 __all__ = ["theory_table"]
 
 
-def theory_table(found: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]) -> Table:
+def theory_table(found: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]], *, caveat: str = "") -> Table:
     """What the propositions and theorems come to, a row per quantity and a column per model.
 
     Args:
         found: by model, then by theorem, (what, value) in plain words; the same theorems for all models.
+        caveat: what the caption has to say of how the models came about.
     """
     models = list(found)
     rows: list[tuple[Entry, ...]] = []
@@ -27,5 +28,5 @@ def theory_table(found: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]) -
         ("What", *models),
         tuple(rows),
         "Measured on test samples; Theorem 6.2's premise on training samples. A premise that does not hold leaves its "
-        "conclusion open; a bound of 1 or more on a probability says nothing.",
+        f"conclusion open; a bound of 1 or more on a probability says nothing. {caveat}".rstrip(),
     )
