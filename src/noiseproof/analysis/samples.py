@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Subset
 
 from noiseproof.checks import check_whole
 from noiseproof.data import LabelledDataset
+from noiseproof.data.dataset import evenly_spread
 from noiseproof.evaluation.blocks import Block, Evaluable, as_dataset, blocks
 
 __all__ = ["Selection", "select"]
@@ -51,6 +52,6 @@ def select(dataset: Evaluable, limit: int | None = None) -> Selection:
     limit = size if limit is None else check_whole("limit", limit, 1)
     if limit >= size:
         return Selection(data, np.arange(size))
-    indices = torch.arange(limit) * size // limit
+    indices = evenly_spread(size, limit)
     chosen = data.subset(indices) if isinstance(data, LabelledDataset) else Subset(data, indices.tolist())
     return Selection(chosen, indices.numpy())

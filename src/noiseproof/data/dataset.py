@@ -19,6 +19,7 @@ __all__ = [
     "LabelledDataset",
     "Splits",
     "channel_statistics",
+    "evenly_spread",
     "stratified_split",
     "thinned",
     "to_unit_interval",
@@ -152,10 +153,15 @@ class Splits:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
+def evenly_spread(size: int, count: int) -> Tensor:
+    """Return the places of ``count`` ≤ ``size`` of ``size`` samples, evenly spread from the first on: (count,)."""
+    return torch.arange(count) * size // count
+
+
 def thinned(data: LabelledDataset, limit: int) -> LabelledDataset:
     """Return ``limit`` samples, evenly spread over the data set; all of them where there are no more."""
     count = check_whole("limit", limit, 1)
-    return data if count >= len(data) else data.subset(torch.arange(count) * len(data) // count)
+    return data if count >= len(data) else data.subset(evenly_spread(len(data), count))
 
 
 def stratified_split(data: LabelledDataset, fraction: float, seed: int) -> tuple[LabelledDataset, LabelledDataset]:

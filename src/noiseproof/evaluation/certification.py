@@ -23,9 +23,10 @@ from torch.utils.data import Subset
 from noiseproof import seeding
 from noiseproof.archives import load_result, reading, save_result
 from noiseproof.checks import check_range, check_whole
-from noiseproof.errors import DataError, InvalidArgumentError
+from noiseproof.data.dataset import evenly_spread
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation.blocks import BLOCK, Evaluable, as_dataset, blocks
-from noiseproof.models.answers import logits_of
+from noiseproof.models.answers import check_known_labels, logits_of
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 
@@ -258,7 +259,8 @@ def certify(
         raise InvalidArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
     data = as_dataset(dataset)
     size: int = len(data)  # type: ignore[arg-type]
-    indices = _spread(size, size if limit is None else min(size, check_whole("limit", limit, 1)))
+    count = size if limit is None else min(size, check_whole("limit", limit, 1))
+    indices = evenly_spread(size, count).numpy()
     chosen = data if len(indices) == size else Subset(data, indices.tolist())
     smoothed = _Smoothed.on(model, sigma, seed, batch_size, device)
     labels, predictions, radii = np.zeros_like(indices), np.zeros_like(indices), np.zeros(len(indices))
@@ -268,7 +270,7 @@ def certify(
             for place, (x, label) in enumerate(zip(block.inputs, block.labels, strict=True), block.number * BLOCK):
                 index, labels[place] = int(indices[place]), int(label)
                 selection = smoothed.votes(x, index, "select", n0)
-                _check_label(int(label), len(selection))
+                check_known_labels(label.reshape(1), len(selection))
                 top = int(selection.argmax())
                 p = lower_confidence_bound(int(smoothed.votes(x, index, "estimate", n)[top]), n, alpha)
                 predictions[place], radii[place] = (top, sigma * ndtri(p)) if p > 0.5 else (ABSTAIN, 0.0)
@@ -320,20 +322,9 @@ class _Smoothed:
         return torch.randn(CHUNK, *x.shape, generator=generator, device=self.device, dtype=x.dtype)
 
 
-def _spread(size: int, count: int) -> NDArray[np.int64]:
-    """``count`` ≤ ``size`` places in a data set of ``size`` samples, evenly spread from the first on: (count,)."""
-    places: NDArray[np.int64] = np.arange(count, dtype=np.int64) * size // count
-    return places
-
-
 def _check_numbers(sigma: float, n0: int, n: int, alpha: float, seed: int) -> None:
     check_range("sigma", sigma, 0, open_low=True)
     check_whole("n0", n0, 1)
     check_whole("n", n, 1)
     check_range("alpha", alpha, 0, 1, open_low=True, open_high=True)
     check_whole("seed", seed, 0)
-
-
-def _check_label(label: int, num_classes: int) -> None:
-    if not 0 <= label < num_classes:
-        raise DataError(f"the data has the label {label}, but the model knows the classes 0 to {num_classes - 1}")
