@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BudgetSpentError",
     "DataError",
     "InvalidArgumentError",
     "ModelSplitError",
     "NoiseproofError",
     "NonFiniteLossError",
     "RecipeError",
+    "RunBusyError",
     "RunFolderError",
     "UnknownNameError",
     "did_you_mean",
@@ -56,6 +58,14 @@ class ModelSplitError(InvalidArgumentError):
 
 class RunFolderError(NoiseproofError):
     """A run folder that is taken, incomplete or not a run."""
+
+
+class RunBusyError(RunFolderError):
+    """A run folder that another process is writing."""
+
+
+class BudgetSpentError(NoiseproofError):
+    """The time that work was given is over; what is done is kept, and the same call goes on from there."""
 
 
 class NonFiniteLossError(NoiseproofError, ArithmeticError):

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_temporary", "keep_as", "write_atomically", "write_text"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["is_temporary", "keep_as", "sole_user", "write_atomically", "write_text"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -42,6 +48,30 @@ def keep_as(path: Path, other: Path) -> None:
         shutil.copyfile(path, spare)
     spare.replace(other)
     spare.unlink(missing_ok=True)  # renaming a file to another name of itself does nothing
+
+
+@contextmanager
+def sole_user(folder: Path) -> Iterator[bool]:
+    """Inside the block no other process gets ``folder`` this way; yields whether this one did.
+
+    The lock is on the folder itself, so that it leaves no file and ends with the process, however that ends. Where
+    folders cannot be locked (Windows, some network file systems) everyone gets it.
+    """
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
+    finally:
+        os.close(handle)
 
 
 def is_temporary(path: Path) -> bool:

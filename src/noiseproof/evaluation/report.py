@@ -137,6 +137,17 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         views = ((view(result.spec), result.mean) for result in self._results.values())
         return noise_curves((noise, mean) for noise, mean in views if isinstance(noise, Perturbation))
 
+    def joined(self, other: RobustnessReport) -> RobustnessReport:
+        """Return a report with the results of both; what both have is the other's.
+
+        Raises:
+            InvalidArgumentError: the reports are of other samples, or of noise from another seed.
+        """
+        if self.seed != other.seed or not np.array_equal(self.labels, other.labels):
+            raise InvalidArgumentError("reports can be joined if they are of the same samples and the same seed")
+        results = {**self._results, **other._results}
+        return RobustnessReport(results, self.labels, self.class_names, self.seed, other.caveat)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RobustnessReport):
             return NotImplemented

@@ -77,7 +77,7 @@ class Method(nn.Module, ABC):
     Attributes:
         name: what users type.
         title: what tables print.
-        views: the views it needs, of ``"clean"`` and ``"noisy"``.
+        views: the views it needs, of ``"clean"`` and ``"noisy"``; see :meth:`views_for`.
         label_smoothing: share of the softmax loss's target that is spread over all classes, in [0, 1).
     """
 
@@ -92,6 +92,11 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.model = model
         self.options = options
+
+    @classmethod
+    def views_for(cls, options: MethodOptions) -> tuple[str, ...]:  # noqa: ARG003
+        """Return the views that are looked at with these options."""
+        return cls.views
 
     def softmax_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """L_S (Eq. 3) of logits (M, C), with the label smoothing of the recipe."""

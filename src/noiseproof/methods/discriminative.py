@@ -6,7 +6,9 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.losses import DiscriminativeLoss
 from noiseproof.losses.centroids import Strategy
 from noiseproof.methods.base import Method, MethodOptions, StepResult, Views, register
@@ -26,7 +28,8 @@ class Discriminative(Method):
 
     class Options(MethodOptions):
         """Those of :class:`noiseproof.DiscriminativeLoss`, ``passes`` (:mod:`noiseproof.methods.passes`), and
-        ``softmax_on``: the softmax loss on clean inputs (the paper's), or its mean over clean and noisy ones."""
+        ``softmax_on``: the softmax loss on clean inputs (the paper's), or its mean over clean and noisy ones. With
+        ``lambda_noisy`` 0 and the softmax loss on clean inputs no noisy input is looked at (§7.6)."""
 
         delta_v: float = Field(0.5, ge=0)
         delta_d: float = Field(5.0, ge=0)
@@ -47,13 +50,26 @@ class Discriminative(Method):
             model.num_classes, model.embedding_dim, **options.model_dump(exclude={"passes", "softmax_on"})
         )
 
+    @classmethod
+    def views_for(cls, options: MethodOptions) -> tuple[str, ...]:
+        """Return both views, or the clean one where no part of the loss would look at the noisy one."""
+        chosen = cls.Options.model_validate(options.model_dump())
+        return ("clean", "noisy") if chosen.lambda_noisy > 0 or chosen.softmax_on == "both" else ("clean",)
+
     def forward(self, views: Views) -> StepResult:
-        clean, noisy = embed_views(self.model, *views.pair(), self.options.passes)
+        clean, noisy = self._embedded(views)
         logits = self.model.head(clean)
         softmax = {"softmax": self.softmax_loss(logits, views.labels)}
-        if self.options.softmax_on == "both":
+        if noisy is not None and self.options.softmax_on == "both":
             softmax["softmax_noisy"] = self.softmax_loss(self.model.head(noisy), views.labels)
         terms = self.discriminative(clean, views.labels, self.model.head, noisy_embeddings=noisy)
         parts = {**softmax, **{name: term for name, term in terms._asdict().items() if name != "total"}}
         loss = torch.stack(list(softmax.values())).mean() + terms.total
         return StepResult(loss, parts, logits, views.labels)
+
+    def _embedded(self, views: Views) -> tuple[Tensor, Tensor | None]:
+        if "noisy" in self.views_for(self.options):
+            return embed_views(self.model, *views.pair(), self.options.passes)
+        if views.clean is None:
+            raise InvalidArgumentError("this method needs views.clean, got None")
+        return self.model.embed(views.clean), None

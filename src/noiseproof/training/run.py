@@ -14,7 +14,8 @@ import json
 import math
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ from noiseproof import seeding
 from noiseproof.data import Splits, load_splits
 from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.sources import SourceOptions
-from noiseproof.errors import DataError, InvalidArgumentError, RunFolderError
+from noiseproof.errors import DataError, InvalidArgumentError, RunBusyError, RunFolderError
 from noiseproof.evaluation import RobustnessReport
-from noiseproof.files import write_text
+from noiseproof.files import sole_user, write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.models.files import ModelDescription, load_model, save_buffers, save_model
@@ -131,6 +132,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    deadline: float | None = None,
     data: Splits | None = None,
     progress: ProgressReporter | None = None,
 ) -> Run:
@@ -147,6 +149,7 @@ def train(
         out: the run folder; None for ``runs/RECIPE/METHOD/seed-SEED`` in the working directory.
         overwrite: whether to replace a run that is there.
         resume: whether to go on with the run that is there; starts it where there is none.
+        deadline: the time, as of :func:`time.time`, from which on it stops as after Ctrl-C; None for never.
         data: the recipe's data, if it is loaded already.
         progress: where to report; None for nowhere.
 
@@ -156,16 +159,41 @@ def train(
     Raises:
         RecipeError, UnknownNameError: see :func:`noiseproof.training.load_recipe`.
         RunFolderError: ``out`` holds a run already, one of another recipe (with ``resume``), or other files.
+        RunBusyError: another process is training there.
         NonFiniteLossError: the training diverged.
+        BudgetSpentError: the deadline passed.
     """
     base = load_recipe(recipe, overrides)
     settled = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
     folder = Path(out) if out is not None else Path("runs", settled.name, settled.method, f"seed-{settled.seed}")
-    first = is_main_process()
-    if first:
+    if is_main_process():
         require_free(folder, settled, overwrite=overwrite, resume=resume)
     splits = data if data is not None else _load_data_first_process_first(settled)
-    resume = resume and not overwrite
+    with _alone_in(folder):
+        return _trained(settled, splits, folder, resume and not overwrite, deadline, progress or Silent())
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes, but those of the same training, out of a run folder; one that stays empty is removed."""
+    if not is_main_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with sole_user(folder) as alone:
+            if not alone:
+                raise RunBusyError(f"another process is training in {folder}")
+            yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _trained(
+    settled: Recipe, splits: Splits, folder: Path, resume: bool, deadline: float | None, progress: ProgressReporter
+) -> Run:
+    first = is_main_process()
     if resume and (folder / "model.safetensors").is_file():
         finished = Run(folder)
         finished.check_data(splits)
@@ -194,7 +222,7 @@ def train(
 
     title = f"train {settled.method}, seed {settled.seed}"
     log = MetricsLog(folder, keep_epochs=trainer.finished_epochs, tensorboard=settled.train.tensorboard, write=first)
-    with log, (progress or Silent()).task(title, trainer.total_steps) as task, stop_between_steps() as stop:
+    with log, progress.task(title, trainer.total_steps) as task, stop_between_steps(deadline) as stop:
         task.advance(trainer.step)
         trainer.run(
             task=task,
@@ -207,7 +235,7 @@ def train(
             save_model(folder / "model.safetensors", built.model, description)
             _tidy(folder)
         wait_for_everyone()
-        if stop:
+        if stop.signal is not None:
             stop.stop()
     return Run(folder)
 

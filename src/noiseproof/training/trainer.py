@@ -60,7 +60,7 @@ class Trainer:
             augment=augmentation(recipe.data.augment),
             noise=perturbation(recipe.noise.train),
             own_view=recipe.noise.view == "own",
-            wanted=method.views,
+            wanted=method.views_for(method.options),
             workers=settings.workers,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
@@ -97,7 +97,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: a part of the loss became NaN or infinite; names it, the epoch and the step.
-            KeyboardInterrupt, SystemExit: asked to stop, after the checkpoint.
+            KeyboardInterrupt, SystemExit, BudgetSpentError: asked to stop, after the checkpoint.
         """
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             while self.step < self.total_steps:

@@ -1,0 +1,181 @@
+"""The runs that an experiment consists of, where they lie, and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from noiseproof.errors import InvalidArgumentError, NoiseproofError, UnknownNameError
+from noiseproof.evaluation import RobustnessReport
+from noiseproof.methods import METHODS
+from noiseproof.paper.declaration import Experiment, Row
+from noiseproof.training import Recipe, Run, load_recipe
+
+__all__ = ["PlannedRun", "Preset", "Scale", "Setting", "measured_so_far", "plan", "settled_recipe"]
+
+Scale = Literal["full", "reduced"]
+Preset = Literal["paper", "authors-code"]
+
+EVALUATION_SEED = 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an experiment is run.
+
+    Attributes:
+        scale: ``full`` as in the paper; ``reduced`` with a smaller network and schedule for two CPU cores.
+        preset: whose choice holds where the paper and its published code differ.
+        sources: where the data of a recipe comes from, by recipe; if any is named, only those recipes are run.
+        changes: of every recipe, by dotted path. A changed experiment is not set against the published numbers.
+        runs: the folder for runs; experiments that need the same run share it.
+    """
+
+    scale: Scale = "full"
+    preset: Preset = "paper"
+    sources: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    runs: Path = Path("runs/paper")
+
+    @property
+    def as_published(self) -> bool:
+        """Whether numbers may be set against the paper's."""
+        return self.scale == "full" and not self.changes
+
+    @property
+    def suffix(self) -> str:
+        """What tells results of this setting from those at full scale with the preset ``paper``."""
+        parts = (self.scale if self.scale != "full" else "", self.preset if self.preset != "paper" else "")
+        return "".join(f"-{part}" for part in parts if part)
+
+    def recipes_of(self, experiment: Experiment) -> list[str]:
+        """Return the recipes that are run.
+
+        Raises:
+            InvalidArgumentError: a source is given for a recipe that the experiment does not have.
+        """
+        for name in self.sources:
+            if name not in experiment.recipes:
+                raise InvalidArgumentError(
+                    f"{experiment.name} has no data named {name!r}; it has {', '.join(experiment.recipes)}"
+                )
+        return [name for name in experiment.recipes if not self.sources or name in self.sources]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of an experiment.
+
+    Attributes:
+        row: which method, with which options.
+        recipe: settled: one method, one seed.
+        columns: perturbations to measure under.
+        folder: of the run.
+    """
+
+    row: Row
+    recipe: Recipe
+    columns: tuple[str, ...]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Recipe, row and seed, for people."""
+        return f"{self.recipe.name}, {self.row.name}, seed {self.recipe.seed}"
+
+    @property
+    def trained(self) -> bool:
+        return (self.folder / "model.safetensors").is_file()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained and measured."""
+        return self.trained and not self.unmeasured
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """The columns that are not measured yet."""
+        known = set(measured_so_far(self) or ()) if self.columns else ()
+        return [column for column in self.columns if column not in known]
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are behind it."""
+        try:
+            return len((self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        except OSError:
+            return 0
+
+    @property
+    def passes(self) -> int:
+        """How often a training takes the training set through the network, forward and back."""
+        return self.recipe.train.epochs * self.views
+
+    @property
+    def views(self) -> int:
+        """How many views of a batch the method looks at."""
+        options = self.recipe.options(self.recipe.method)
+        return len(METHODS[self.recipe.method].views_for(options))
+
+
+def measured_so_far(planned: PlannedRun) -> RobustnessReport | None:
+    """Return what is measured of a run already, by the seed and number of draws that are wanted; or None."""
+    try:
+        report = Run(planned.folder).report()
+    except NoiseproofError:  # not finished, damaged, or of an older version
+        return None
+    wanted = planned.recipe.evaluate
+    if report is None or report.seed != EVALUATION_SEED:
+        return None
+    fits = all(len(result.correct) == wanted.draws for result in report.values() if result.random)
+    return report if fits else None
+
+
+def settled_recipe(name: str, setting: Setting, row: Row) -> Recipe:
+    """Return the recipe of a row at the wanted scale and preset."""
+    base = f"{name}-reduced" if setting.scale == "reduced" else name
+    overrides: dict[str, Any] = {} if setting.preset == "paper" else {"preset": setting.preset}
+    overrides |= {f"methods.{row.method}.{option}": value for option, value in row.options.items()}
+    if name in setting.sources:
+        overrides["data.source"] = setting.sources[name]
+    recipe = load_recipe(base, {**overrides, **setting.changes})
+    suffix = "" if setting.preset == "paper" else f"-{setting.preset}"
+    return recipe.model_copy(update={"name": recipe.name + suffix})
+
+
+def plan(
+    experiment: Experiment, setting: Setting, seeds: Sequence[int] | None = None, rows: Sequence[str] | None = None
+) -> dict[str, list[PlannedRun]]:
+    """Return the runs of an experiment by recipe, in the order that they are to be made in.
+
+    Args:
+        experiment: which.
+        setting: how.
+        seeds: in place of the experiment's; one seed of every row comes before the next seed.
+        rows: names of those that are wanted; None for all.
+
+    Raises:
+        UnknownNameError: no such row.
+        InvalidArgumentError: a source for a recipe that the experiment does not have.
+    """
+    known = [row.name for row in experiment.rows]
+    for name in rows or ():
+        if name not in known:
+            raise UnknownNameError(f"row of {experiment.name}", name, known)
+    chosen = [row for row in experiment.rows_by_urgency if rows is None or row.name in rows]
+    planned: dict[str, list[PlannedRun]] = {}
+    for name in setting.recipes_of(experiment):
+        settled = {row.name: settled_recipe(name, setting, row) for row in chosen}
+        planned[name] = [
+            PlannedRun(
+                row,
+                settled[row.name].for_run(row.method, seed),
+                experiment.columns,
+                setting.runs / settled[row.name].name / row.name / f"seed-{seed}",
+            )
+            for seed in (experiment.seeds if seeds is None else seeds)
+            for row in chosen
+        ]
+    return planned

@@ -1,0 +1,181 @@
+"""Doing planned runs, one after another or side by side, in slices that end when the time is over.
+
+Every process does the same: it takes the next run that is neither done nor in another process's hands. So one command
+may use several processes, the same command may be started twice, and whoever is killed leaves nothing undone for good.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import torch
+from rich.console import Console
+
+from noiseproof.data import Splits
+from noiseproof.errors import BudgetSpentError, NoiseproofError, RunBusyError
+from noiseproof.evaluation import evaluate
+from noiseproof.paper.plan import EVALUATION_SEED, PlannedRun, measured_so_far
+from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent
+from noiseproof.training import train
+from noiseproof.training.folder import require_same_recipe
+from noiseproof.training.run import load_data
+
+__all__ = ["check_folders", "work"]
+
+
+def check_folders(planned: Sequence[PlannedRun]) -> None:
+    """Raise where a folder holds a run of another recipe, before anything is begun.
+
+    Raises:
+        RunFolderError: names the folder and the differences.
+    """
+    for run in planned:
+        if (run.folder / "recipe.yaml").is_file():
+            require_same_recipe(run.folder, run.recipe)
+
+
+def work(
+    planned: Sequence[PlannedRun],
+    *,
+    deadline: float | None = None,
+    jobs: int = 1,
+    progress: ProgressReporter | None = None,
+) -> list[str]:
+    """Train and measure what is not done, in the given order.
+
+    Args:
+        planned: the runs.
+        deadline: the time, as of :func:`time.time`, at which to stop; None for never. A training stops at its next
+            step, with a checkpoint, and a measurement after its present perturbation.
+        jobs: how many processes share the work.
+        progress: where to report; with several processes each writes a line for every piece that it has done.
+
+    Returns:
+        What went wrong, a line for each run that cannot be finished.
+
+    Raises:
+        RunFolderError: a folder holds a run of another recipe.
+        KeyboardInterrupt, SystemExit: asked to stop, after checkpoints.
+    """
+    check_folders(planned)
+    if jobs == 1 or sum(not run.done for run in planned) <= 1:
+        return _share(planned, deadline, progress or Silent())
+    return _side_by_side(planned, deadline, jobs)
+
+
+def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: ProgressReporter) -> list[str]:
+    """Do what no other process does, until all is done or the time is over."""
+    data = _DataOfTheMoment()
+    wrong = []
+    for run in planned:
+        if run.done:
+            continue
+        try:
+            _finish(run, data, deadline, progress)
+        except RunBusyError:
+            continue
+        except BudgetSpentError:
+            break
+        except NoiseproofError as error:
+            wrong.append(f"{run.name}: {error}")
+    return wrong
+
+
+class _DataOfTheMoment:
+    """The data of the last recipe asked for, so that runs on the same data load it once."""
+
+    def __init__(self) -> None:
+        self._settings: object = None
+        self._splits: Splits | None = None
+
+    def of(self, run: PlannedRun) -> Splits:
+        if self._splits is None or self._settings != run.recipe.data:
+            self._settings, self._splits = run.recipe.data, load_data(run.recipe)
+        return self._splits
+
+
+def _finish(run: PlannedRun, data: _DataOfTheMoment, deadline: float | None, progress: ProgressReporter) -> None:
+    _stop_when_over(deadline)
+    splits = data.of(run)
+    trained = train(
+        run.recipe, out=run.folder, resume=True, deadline=deadline, data=splits, progress=_Named(progress, run)
+    )
+    remaining = run.unmeasured
+    if not remaining:
+        return
+    report = measured_so_far(run)
+    model = trained.model("cuda" if torch.cuda.is_available() else "cpu")
+    with progress.task(f"measure {run.name}", len(remaining)) as task:
+        for spec in remaining:
+            _stop_when_over(deadline)
+            part = evaluate(
+                model, splits.test, [spec], draws=run.recipe.evaluate.draws, seed=EVALUATION_SEED,
+                caveat=run.recipe.caveat,
+            )  # fmt: skip
+            report = part if report is None else report.joined(part)
+            trained.save_report(report)
+            task.advance()
+
+
+def _stop_when_over(deadline: float | None) -> None:
+    if deadline is not None and time.time() >= deadline:
+        raise BudgetSpentError("the time is over")
+
+
+class _Named:
+    """Reports under the name of a run."""
+
+    def __init__(self, progress: ProgressReporter, run: PlannedRun) -> None:
+        self._progress, self._name = progress, run.name
+        self.task = lambda _title, total: progress.task(f"train {self._name}", total)
+
+
+def _side_by_side(planned: Sequence[PlannedRun], deadline: float | None, jobs: int) -> list[str]:
+    """Share the work among several processes and wait for them; a signal to stop is passed on."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // jobs)
+    answers = context.SimpleQueue()
+    workers = [
+        context.Process(target=_worker, args=(list(planned), deadline, threads, answers.put)) for _ in range(jobs)
+    ]
+    for worker in workers:
+        worker.start()
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        for worker in workers:
+            if worker.is_alive() and worker.pid is not None:
+                os.kill(worker.pid, number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for worker in workers:
+            worker.join()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    codes = [worker.exitcode for worker in workers]
+    if 130 in codes:
+        raise KeyboardInterrupt
+    if stopped := [code for code in codes if code]:
+        raise SystemExit(max(stopped, key=abs) if max(stopped) > 0 else 1)
+    wrong: list[str] = []
+    while not answers.empty():
+        wrong += answers.get()
+    return sorted(set(wrong))
+
+
+def _worker(
+    planned: Sequence[PlannedRun], deadline: float | None, threads: int, answer: Callable[[list[str]], None]
+) -> None:
+    torch.set_num_threads(threads)
+    console = Console(stderr=True, force_terminal=False)
+    try:
+        answer(_share(planned, deadline, ConsoleProgress(console)))
+    except KeyboardInterrupt:
+        sys.exit(130)
