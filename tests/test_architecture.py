@@ -25,6 +25,7 @@ FLOORS = [
     {"targets"},
     {"explaining"},
     {"experiments"},
+    {"paper"},
     {"cli"},
     {"__main__"},
 ]

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import noiseproof as npf
-from noiseproof import explaining
 from noiseproof.analysis import accuracy_by_retained, input_curvature
 from noiseproof.analysis.theory import separation, stability
 from noiseproof.data import thinned
 from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError, UnknownNameError
 from noiseproof.explaining import FIGURES, Explanation, draw, panels
+from noiseproof.explaining import sections as rooms
 from noiseproof.methods import METHODS
 from noiseproof.models.files import load_model, read_description, save_model
 from noiseproof.perturbations import perturbation
@@ -361,7 +361,7 @@ def makings(first: list[Panel], monkeypatch: pytest.MonkeyPatch) -> list[list[st
         noted.append(list(found))
         return first
 
-    monkeypatch.setattr(explaining, "_panels", make)
+    monkeypatch.setattr(rooms, "_panels", make)
     return noted
 
 
@@ -492,8 +492,8 @@ def test_a_page_without_sections_has_none() -> None:
 def test_a_comparison_explains_only_when_asked(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = explaining.Explanation
-    monkeypatch.setattr(explaining, "Explanation", lambda run, **settings: silent(run, **{**settings, "limit": LIMIT}))
+    silent = rooms.Explanation
+    monkeypatch.setattr(rooms, "Explanation", lambda run, **settings: silent(run, **{**settings, "limit": LIMIT}))
     out = tmp_path / "out"
     npf.compare(recipe, ["normal", "noisy", "discriminative"], [1, 0], out=out)
     assert not set(TITLES) & set(Reader((out / "report.html").read_text(encoding="utf-8")).text("h2"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,15 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         """Return accuracy against level for every kind of noise that has one: ``curves()["gaussian"].area``."""
         views = ((view(result.spec), result.mean) for result in self._results.values())
         return noise_curves((noise, mean) for noise, mean in views if isinstance(noise, Perturbation))
+
+    def only(self, keys: Sequence[str]) -> RobustnessReport:
+        """Return a report with the results under ``keys`` alone, in that order.
+
+        Raises:
+            UnknownNameError: the report has no such perturbation.
+        """
+        results = {key: self[key] for key in keys}
+        return RobustnessReport(results, self.labels, self.class_names, self.seed, self.caveat)
 
     def joined(self, other: RobustnessReport) -> RobustnessReport:
         """Return a report with the results of both; what both have is the other's.

@@ -76,7 +76,8 @@ class Experiment(_Declaration):
         title: what it shows.
         section: of the paper.
         kind: ``table`` compares accuracies; ``figure`` draws; ``theory`` computes the theorems.
-        claim: what the paper says of it.
+        claim: what the paper says of it, or what is asked where the paper is silent.
+        in_paper: whether the paper has it.
         recipes: of the runs it needs, at full scale; each has a small sibling named ``RECIPE-reduced``.
         rows: what is trained with each recipe.
         run_first: rows in the order that they are run in, before the others.
@@ -90,6 +91,7 @@ class Experiment(_Declaration):
     section: str
     kind: Literal["table", "figure", "theory"]
     claim: str
+    in_paper: bool = True
     recipes: tuple[str, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     run_first: tuple[str, ...] = ()

@@ -72,19 +72,27 @@ def work(
 def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: ProgressReporter) -> list[str]:
     """Do what no other process does, until all is done or the time is over."""
     data = _DataOfTheMoment()
-    wrong = []
+    wrong = {}
     for run in planned:
-        if run.done:
+        if run.done or run.recipe.name in wrong:
             continue
         try:
-            _finish(run, data, deadline, progress)
+            _stop_when_over(deadline)
+            splits = data.of(run)
+        except BudgetSpentError:
+            break
+        except NoiseproofError as error:
+            wrong[run.recipe.name] = f"{run.recipe.name}: {error}"
+            continue
+        try:
+            _finish(run, splits, deadline, progress)
         except RunBusyError:
             continue
         except BudgetSpentError:
             break
         except NoiseproofError as error:
-            wrong.append(f"{run.name}: {error}")
-    return wrong
+            wrong[run.name] = f"{run.name}: {error}"
+    return list(wrong.values())
 
 
 class _DataOfTheMoment:
@@ -100,9 +108,7 @@ class _DataOfTheMoment:
         return self._splits
 
 
-def _finish(run: PlannedRun, data: _DataOfTheMoment, deadline: float | None, progress: ProgressReporter) -> None:
-    _stop_when_over(deadline)
-    splits = data.of(run)
+def _finish(run: PlannedRun, splits: Splits, deadline: float | None, progress: ProgressReporter) -> None:
     trained = train(
         run.recipe, out=run.folder, resume=True, deadline=deadline, data=splits, progress=_Named(progress, run)
     )

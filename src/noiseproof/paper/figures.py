@@ -1,0 +1,71 @@
+"""The figures and the theory of an experiment, drawn once for the same models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from noiseproof.explaining import explain, write_figures
+from noiseproof.explaining.readings import reading
+from noiseproof.files import write_text
+from noiseproof.paper.declaration import Experiment
+from noiseproof.paper.plan import PlannedRun, Setting
+from noiseproof.progress import ProgressReporter
+from noiseproof.training import Run
+
+__all__ = ["figure_parts"]
+
+KEPT = "figure.json"
+
+
+def figure_parts(
+    experiment: Experiment,
+    setting: Setting,
+    runs: Sequence[PlannedRun],
+    folder: Path,
+    *,
+    limit: int,
+    progress: ProgressReporter,
+) -> list[str]:
+    """Draw an experiment's figure, or compute its theory, and return what the page says of it, as Markdown.
+
+    Args:
+        experiment: not a table.
+        setting: how it was run.
+        runs: all trained, on the same data.
+        folder: where the files go; what was drawn of the same models already is taken from there.
+        limit: how many test samples, evenly spread.
+        progress: where to report.
+    """
+    key = _key(experiment, setting, runs, limit)
+    try:
+        kept = json.loads((folder / KEPT).read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            return [str(part) for part in kept["parts"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # nothing yet, damaged, or of another version
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = explain([Run(run.folder) for run in runs], limit=limit, device=device, progress=progress)
+    note = "" if setting.as_published else "Not at the paper's scale or settings."
+    files, table = write_figures(found, [experiment.name], folder, note=note)
+    first = next(iter(found.values()))
+    shown = [table.to_markdown()] if table else [
+        f"![{experiment.title}]({files[0].name})", reading(experiment.name, found).to_markdown().strip()
+    ]  # fmt: skip
+    parts = [*shown, f"{len(first.test):,} test samples, evenly spread; noise: {first.noise}."]
+    write_text(folder / KEPT, json.dumps({"key": key, "parts": parts}, indent=2, ensure_ascii=False) + "\n")
+    return parts
+
+
+def _key(experiment: Experiment, setting: Setting, runs: Sequence[PlannedRun], limit: int) -> str:
+    """What the figure depends on: the weights, the settings, and the version of this package."""
+    digest = hashlib.sha256(f"{version('noiseproof')} {experiment.name} {setting.as_published} {limit}".encode())
+    for run in runs:
+        digest.update(run.name.encode())
+        digest.update((run.folder / "model.safetensors").read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,224 @@
+"""The page of an experiment, ``results/NAME/README.md``, and the files beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noiseproof.evaluation import Comparison, RobustnessReport
+from noiseproof.files import write_text
+from noiseproof.paper.agreement import cell_agreements, order_agreements
+from noiseproof.paper.declaration import Experiment
+from noiseproof.paper.durations import in_words
+from noiseproof.paper.plan import PlannedRun, Setting, measured_so_far
+from noiseproof.paper.tables import agreement_table, contradictions, order_table
+from noiseproof.reporting import accuracy_plot, comparison_records, comparison_table, to_svg
+from noiseproof.reporting.tables import to_csv
+from noiseproof.training import Recipe, Run
+
+__all__ = ["comparison_of", "results_folder", "write_page"]
+
+NOTES = "notes.md"
+
+
+def results_folder(experiment: Experiment, setting: Setting, out: Path) -> Path:
+    """Return where the results of an experiment go; every scale and preset has a folder of its own."""
+    return out / f"{experiment.name}{setting.suffix}"
+
+
+def comparison_of(experiment: Experiment, planned: Sequence[PlannedRun]) -> Comparison | None:
+    """Return what is measured of one recipe's runs, by row and seed; None where no run is done."""
+    reports: dict[str, dict[int, RobustnessReport]] = {row.name: {} for row in experiment.rows}
+    for run in planned:
+        report = measured_so_far(run) if run.done else None
+        if report is not None:
+            reports[run.row.name][run.recipe.seed] = report.only(experiment.columns)
+    if not any(reports.values()):
+        return None
+    titles = {row.name: row.title for row in experiment.rows}
+    title = f"{experiment.name}, {planned[0].recipe.name}"
+    return Comparison(title, reports, titles, planned[0].recipe.caveat)
+
+
+def write_page(
+    experiment: Experiment,
+    setting: Setting,
+    planned: Mapping[str, Sequence[PlannedRun]],
+    folder: Path,
+    command: str,
+    drawn: Mapping[str, Sequence[str]],
+) -> Path:
+    """Write the page of an experiment as far as it is, with the files that it speaks of.
+
+    A ``notes.md`` that lies in the folder, written by hand, becomes a section of the page.
+
+    Args:
+        experiment: which.
+        setting: how it was run.
+        planned: its runs by recipe.
+        folder: where to write; made if it is not there.
+        command: that made it.
+        drawn: what :func:`noiseproof.paper.figures.figure_parts` gave for a figure or the theory, by recipe.
+
+    Returns:
+        The page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    several = len(experiment.recipes) > 1
+    claim = f"The paper (§{experiment.section}): {experiment.claim}" if experiment.in_paper else experiment.claim
+    parts = [f"# {experiment.title}", _label(setting), f"```sh\n{command}\n```", claim]
+    for recipe in experiment.recipes:
+        runs = planned.get(recipe, ())
+        parts.append(f"## {recipe}" if several else "")
+        if not runs:
+            parts.append(f"Not run: no data was given for `{recipe}` (`--data {recipe}=SOURCE`).")
+            continue
+        prefix = f"{recipe}-" if several else ""
+        parts += drawn.get(recipe, ())
+        if experiment.kind == "table":
+            parts += _table_parts(experiment, setting, recipe, runs, folder, prefix)
+        parts.append(_unfinished(runs))
+        _copy_metrics(runs, folder / "metrics", prefix)
+    if (folder / NOTES).is_file():
+        parts.append((folder / NOTES).read_text(encoding="utf-8").strip())
+    parts.append("## How it was made\n\n" + _how(setting, [run for runs in planned.values() for run in runs]))
+    write_text(folder / "README.md", "\n\n".join(part.strip() for part in parts if part) + "\n")
+    return folder / "README.md"
+
+
+def _label(setting: Setting) -> str:
+    """What has to be said of the scale, the preset and changes before any number."""
+    said = []
+    if setting.scale == "reduced":
+        said.append(
+            "**Reduced scale**: a smaller network and a shorter schedule than the paper's, for two CPU cores. Only "
+            "the order of the rows may be set against the paper's, not the numbers."
+        )
+    if setting.preset != "paper":
+        said.append(f"Preset `{setting.preset}`: as the authors' published code does it.")
+    if setting.changes:
+        changes = ", ".join(f"{path} = {value}" for path, value in setting.changes.items())
+        said.append(f"**Changed settings**: {changes}. Not the experiment of the paper.")
+    return " ".join(said)
+
+
+def _table_parts(
+    experiment: Experiment,
+    setting: Setting,
+    recipe: str,
+    runs: Sequence[PlannedRun],
+    folder: Path,
+    prefix: str,
+) -> list[str]:
+    comparison = comparison_of(experiment, runs)
+    if comparison is None:
+        return []
+    titles = comparison.method_titles
+    parts = [comparison_table(comparison).to_markdown()]
+    summary: dict[str, Any] = {
+        "experiment": experiment.name,
+        "scale": setting.scale,
+        "preset": setting.preset,
+        "changes": dict(setting.changes),
+        "caveat": comparison.caveat,
+        "accuracies": comparison_records(comparison),
+        "recipe": runs[0].recipe.settings(),
+    }
+    if published := experiment.published.get(recipe):
+        if setting.as_published:
+            cells = cell_agreements(comparison, published, experiment.columns)
+            parts.append(agreement_table(cells, titles).to_markdown())
+        orders = order_agreements(comparison, published, experiment.columns)
+        parts.append(order_table(orders).to_markdown())
+        against = contradictions(orders, titles)
+        if against:
+            parts.append("### Against the paper\n\n" + "\n".join(f"- {line}" for line in against))
+        elif len(comparison.seeds) > 1:
+            parts.append("No two rows are the other way round than in the paper beyond both intervals.")
+        else:
+            parts.append("One training seed: no order is decided.")
+        summary["orders"] = [
+            {"column": o.column, "ours": o.ours, "published": o.published,
+             **{outcome: o.count(outcome) for outcome in ("same", "open", "opposite")}}
+            for o in orders
+        ]  # fmt: skip
+    if len(experiment.columns) > 1:
+        name = f"{prefix}accuracy.svg"
+        write_text(folder / name, to_svg(accuracy_plot(comparison), standalone=True))
+        parts.append(f"![Accuracy by row and perturbation]({name})")
+    write_text(folder / f"{prefix}table.csv", to_csv(comparison_records(comparison)))
+    write_text(folder / f"{prefix}table.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return parts
+
+
+def _unfinished(runs: Sequence[PlannedRun]) -> str:
+    """Which runs are missing."""
+    missing = [
+        f"- {run.row.title}, seed {run.recipe.seed}: "
+        + ("trained, not measured" if run.trained else f"{run.epochs_done} of {run.recipe.train.epochs} epochs")
+        for run in runs
+        if not run.done
+    ]
+    return "**Not finished**, and not in the numbers above:\n\n" + "\n".join(missing) if missing else ""
+
+
+def _copy_metrics(runs: Sequence[PlannedRun], folder: Path, prefix: str) -> None:
+    """Keep the log of every epoch beside the page."""
+    for run in runs:
+        source = run.folder / "metrics.jsonl"
+        if source.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / f"{prefix}{run.row.name}-seed-{run.recipe.seed}.jsonl")
+
+
+def _how(setting: Setting, runs: Sequence[PlannedRun]) -> str:
+    """Versions, data, hardware and time, of the runs that are finished."""
+    finished = [Run(run.folder) for run in runs if run.trained]
+    if not finished:
+        return "No run is finished."
+    recipes = [run.recipe for run in finished]
+    seconds = sum(epoch["seconds"] for run in finished for epoch in run.metrics())
+    lines = {
+        "scale, preset": f"{setting.scale}, {setting.preset}",
+        "runs": f"{len(finished)} of {len(runs)} finished",
+        "recipe": _all(map(_network, recipes)),
+        "versions": _all(_versions(recipe) for recipe in recipes),
+        "data": _all(_data(recipe) for recipe in recipes),
+        "hardware": _all(_hardware(recipe) for recipe in recipes),
+        "time": f"{in_words(seconds)} of training, the sum over all runs",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in lines.items())])
+
+
+def _network(recipe: Recipe) -> str:
+    options = ", ".join(f"{name} {value}" for name, value in recipe.model.options.items())
+    train = recipe.train
+    return (
+        f"{recipe.model.name}{f' ({options})' if options else ''}, {train.epochs} epoch{'s' * (train.epochs != 1)}, batch {train.batch_size}, "
+        f"{train.optimizer.name} at {train.optimizer.lr:g}, {train.schedule.name}, {train.precision}; training noise "
+        f"{recipe.noise.train}; weights kept: {train.keep}"
+    )
+
+
+def _versions(recipe: Recipe) -> str:
+    known = recipe.provenance
+    return ", ".join([f"Python {known['python']}", *(f"{name} {v}" for name, v in known["versions"].items())])
+
+
+def _data(recipe: Recipe) -> str:
+    known = recipe.provenance
+    sizes = ", ".join(f"{count:,} {part}" for part, count in known["samples"].items())
+    return f"{sizes}; fingerprint {known['data_fingerprint']}"
+
+
+def _hardware(recipe: Recipe) -> str:
+    known = recipe.provenance
+    return f"{known['device']}, {known['threads']} thread{'s' * (known['threads'] != 1)} a run"
+
+
+def _all(texts: Iterable[str]) -> str:
+    """Each different text once."""
+    return "; ".join(dict.fromkeys(texts))

@@ -1,0 +1,71 @@
+"""The tables of an experiment's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from noiseproof.paper.agreement import CellAgreement, OrderAgreement
+from noiseproof.reporting.tables import Entry, Table, percent, short_name
+
+__all__ = ["agreement_table", "contradictions", "order_table"]
+
+
+def agreement_table(cells: Sequence[CellAgreement], titles: Mapping[str, str]) -> Table:
+    """Every cell of a table here and in the paper, a row each."""
+    return Table(
+        "Every cell, here and in the paper",
+        ("Row", "Column", "here", "± seeds", "± draws", "paper", "difference", "inside"),
+        tuple(
+            (
+                Entry(titles[cell.row]),
+                Entry(short_name(cell.column)),
+                Entry(percent(cell.ours.mean, 2)),
+                Entry(percent(cell.ours.std_over_seeds, 2)),
+                Entry(percent(cell.ours.std_over_draws, 2) if cell.ours.std_over_draws > 0 else ""),
+                Entry(str(cell.published)),
+                Entry(f"{cell.difference:+.2f}"),
+                Entry(_inside(cell)),
+            )
+            for cell in cells
+        ),
+        "Accuracy in %; the paper's ± is over ten draws of the noise. Inside: whether the difference is at most our "
+        "standard deviation (over seeds where there are several), the paper's, or both.",
+    )
+
+
+def _inside(cell: CellAgreement) -> str:
+    if cell.inside_published is None:
+        return "ours" if cell.inside_ours else "no"
+    return {(True, True): "both", (True, False): "ours", (False, True): "the paper's", (False, False): "no"}[
+        cell.inside_ours, cell.inside_published
+    ]
+
+
+def order_table(orders: Sequence[OrderAgreement]) -> Table:
+    """The order of the rows, by their names, in every column, here and in the paper."""
+    return Table(
+        "The order of the rows, best first",
+        ("Column", "here", "in the paper", "pairs the same", "open", "opposite"),
+        tuple(
+            (
+                Entry(short_name(order.column)),
+                Entry(" > ".join(order.ours)),
+                Entry(" > ".join(order.published)),
+                *(Entry(str(order.count(outcome))) for outcome in ("same", "open", "opposite")),
+            )
+            for order in orders
+        ),
+        "Pairs: every two rows that the paper sets apart. The same or opposite: where the 95 % intervals of the "
+        "difference here, over training seeds and over test samples, both lie on one side of 0. Open: elsewhere.",
+    )
+
+
+def contradictions(orders: Sequence[OrderAgreement], titles: Mapping[str, str]) -> list[str]:
+    """Say of every pair that is the other way round here by how much, in the paper and here."""
+    return [
+        f"{short_name(order.column)}: the paper has {titles[pair.better]} {pair.published:.2f} points above "
+        f"{titles[pair.other]}; here it is {-pair.points:.2f} points below."
+        for order in orders
+        for pair in order.pairs
+        if pair.outcome == "opposite"
+    ]
