@@ -197,8 +197,8 @@ def _network(recipe: Recipe) -> str:
     options = ", ".join(f"{name} {value}" for name, value in recipe.model.options.items())
     train = recipe.train
     return (
-        f"{recipe.model.name}{f' ({options})' if options else ''}, {train.epochs} epoch{'s' * (train.epochs != 1)}, batch {train.batch_size}, "
-        f"{train.optimizer.name} at {train.optimizer.lr:g}, {train.schedule.name}, {train.precision}; training noise "
+        f"{recipe.model.name}{f' ({options})' if options else ''}, {_counted(train.epochs, 'epoch')}, "
+        f"batch {train.batch_size}, {train.optimizer.name} at {train.optimizer.lr:g}, {train.schedule.name}, {train.precision}; training noise "
         f"{recipe.noise.train}; weights kept: {train.keep}"
     )
 
@@ -216,7 +216,11 @@ def _data(recipe: Recipe) -> str:
 
 def _hardware(recipe: Recipe) -> str:
     known = recipe.provenance
-    return f"{known['device']}, {known['threads']} thread{'s' * (known['threads'] != 1)} a run"
+    return f"{known['device']}, {_counted(known['threads'], 'thread')} a run"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _all(texts: Iterable[str]) -> str:
