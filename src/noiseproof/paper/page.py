@@ -197,9 +197,9 @@ def _network(recipe: Recipe) -> str:
     options = ", ".join(f"{name} {value}" for name, value in recipe.model.options.items())
     train = recipe.train
     return (
-        f"{recipe.model.name}{f' ({options})' if options else ''}, {_counted(train.epochs, 'epoch')}, "
-        f"batch {train.batch_size}, {train.optimizer.name} at {train.optimizer.lr:g}, {train.schedule.name}, {train.precision}; training noise "
-        f"{recipe.noise.train}; weights kept: {train.keep}"
+        f"{recipe.model.name}{f' ({options})' if options else ''}, {_counted(train.epochs, 'epoch')}, batch "
+        f"{train.batch_size}, {train.optimizer.name} at {train.optimizer.lr:g}, {train.schedule.name}, "
+        f"{train.precision}; training noise {recipe.noise.train}; weights kept: {train.keep}"
     )
 
 
