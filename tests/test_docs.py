@@ -44,7 +44,9 @@ def test_python_in_contributing_registers_what_it_says(tmp_path: Path, monkeypat
     assert SOURCES["blobs-example"]("10", SourceOptions()).train.inputs.shape == (10, 3)
 
 
-@pytest.mark.parametrize("document", ["docs/perturbations.md", "docs/measuring.md", "docs/analysis.md"])
+@pytest.mark.parametrize(
+    "document", ["docs/perturbations.md", "docs/measuring.md", "docs/analysis.md", "docs/reproducing.md"]
+)
 def test_python_in_the_documents_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no such name" not in PERTURBATIONS

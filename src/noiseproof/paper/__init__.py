@@ -1,5 +1,18 @@
 """The paper's tables and figures, each a declared experiment that can be run, stopped, gone on with and compared."""
 
 from noiseproof.paper.declaration import Experiment, Published, Row, experiment_names, load_experiment
+from noiseproof.paper.plan import PlannedRun, Setting, plan
+from noiseproof.paper.reproduce import Reproduction, reproduce
 
-__all__ = ["Experiment", "Published", "Row", "experiment_names", "load_experiment"]
+__all__ = [
+    "Experiment",
+    "PlannedRun",
+    "Published",
+    "Reproduction",
+    "Row",
+    "Setting",
+    "experiment_names",
+    "load_experiment",
+    "plan",
+    "reproduce",
+]

@@ -17,12 +17,13 @@ from types import FrameType
 import torch
 from rich.console import Console
 
-from noiseproof.data import Splits
+from noiseproof.data import LabelledDataset, Splits
 from noiseproof.errors import BudgetSpentError, NoiseproofError, RunBusyError
 from noiseproof.evaluation import evaluate
+from noiseproof.files import sole_user
 from noiseproof.paper.plan import EVALUATION_SEED, PlannedRun, measured_so_far
 from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent
-from noiseproof.training import train
+from noiseproof.training import Run, train
 from noiseproof.training.folder import require_same_recipe
 from noiseproof.training.run import load_data
 
@@ -112,6 +113,16 @@ def _finish(run: PlannedRun, splits: Splits, deadline: float | None, progress: P
     trained = train(
         run.recipe, out=run.folder, resume=True, deadline=deadline, data=splits, progress=_Named(progress, run)
     )
+    with sole_user(run.folder) as alone:
+        if not alone:
+            raise RunBusyError(f"another process is measuring {run.folder}")
+        _measure(run, trained, splits.test, deadline, progress)
+
+
+def _measure(
+    run: PlannedRun, trained: Run, test: LabelledDataset, deadline: float | None, progress: ProgressReporter
+) -> None:
+    """Measure what is not measured, and keep it after each perturbation."""
     remaining = run.unmeasured
     if not remaining:
         return
@@ -121,9 +132,8 @@ def _finish(run: PlannedRun, splits: Splits, deadline: float | None, progress: P
         for spec in remaining:
             _stop_when_over(deadline)
             part = evaluate(
-                model, splits.test, [spec], draws=run.recipe.evaluate.draws, seed=EVALUATION_SEED,
-                caveat=run.recipe.caveat,
-            )  # fmt: skip
+                model, test, [spec], draws=run.recipe.evaluate.draws, seed=EVALUATION_SEED, caveat=run.recipe.caveat
+            )
             report = part if report is None else report.joined(part)
             trained.save_report(report)
             task.advance()
