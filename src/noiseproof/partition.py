@@ -22,7 +22,8 @@ class Partition:
     Attributes:
         counts: (C,), |C_c^B|, the number of samples per class.
         present: (C,) of bool, whether a class is in C_B.
-        num_present: 0-d, |C_B|.
+        num_present: 0-d, |C_B|, of ``dtype``.
+        sample_weights: (N,), 1 / (|C_B| |C_c^B|) for a sample of class c; those of a class sum to 1/|C_B|.
     """
 
     def __init__(self, labels: Tensor, num_classes: int, dtype: torch.dtype, *, across_ranks: bool = False) -> None:
@@ -32,7 +33,8 @@ class Partition:
         ones = torch.ones(labels.shape[0], dtype=dtype, device=labels.device)
         self.counts = self.sum_by_class(ones)
         self.present = self.counts > 0
-        self.num_present = self.present.sum()
+        self.num_present = self.present.sum(dtype=dtype)
+        self.sample_weights = (self.counts * self.num_present).reciprocal()[self.labels]
 
     def sum_by_class(self, values: Tensor) -> Tensor:
         """Sum ``values`` (N, ...) over the samples of each class: (C, ...), zero for an absent class."""
@@ -45,11 +47,7 @@ class Partition:
 
     def mean_over_classes(self, values: Tensor) -> Tensor:
         """(1/|C_B|) Σ_{c in C_B} (1/|C_c^B|) Σ_{x in C_c^B} ``values``(x), for ``values`` (N,)."""
-        return self._reduce(torch.dot(values, self.sample_weights()))
-
-    def sample_weights(self) -> Tensor:
-        """(N,), 1 / (|C_B| |C_c^B|) for a sample of class c, so that the weights of each class sum to 1/|C_B|."""
-        return 1 / (self.counts[self.labels] * self.num_present)
+        return self._reduce(torch.dot(values, self.sample_weights))
 
     def rows(self, per_class: Tensor) -> Tensor:
         """Return for every sample the row of its class: (C, d) to (N, d)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
 from noiseproof.partition import Partition
@@ -49,4 +50,4 @@ def mix_with_stored(current: Tensor, stored: Tensor, initialised: Tensor, moment
         momentum: γ in [0, 1).
     """
     kept = momentum * initialised.to(current.dtype).unsqueeze(1)
-    return kept * stored.detach() + (1 - kept) * current
+    return torch.lerp(current, stored.detach(), kept)

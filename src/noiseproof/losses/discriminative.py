@@ -14,6 +14,7 @@ from noiseproof.checks import check_choice, check_labels, check_matrix, check_ra
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.functional import bias_or_zero, compactness_of, margin_hinges, regularisation, widen, without_autocast
 from noiseproof.losses.centroids import STRATEGIES, Centroids, Strategy
+from noiseproof.losses.snapshots import value_before
 from noiseproof.partition import Partition
 
 __all__ = ["LOSS_PRESETS", "DiscriminativeLoss", "LossTerms"]
@@ -144,16 +145,17 @@ class DiscriminativeLoss(nn.Module):
     ) -> LossTerms:
         embeddings, weight, bias = widen(embeddings, weight, bias_or_zero(weight, bias))
         batch = Partition(labels, self.num_classes, embeddings.dtype, across_ranks=True)
-        stored = self.centroids.to(embeddings.dtype)
-        centroids = Centroids.of(batch, embeddings, stored, self.initialised, self.momentum, self.strategy)
+        stored, seen = value_before(self.centroids).to(embeddings.dtype), value_before(self.initialised)
+        centroids = Centroids.of(batch, embeddings, stored, seen, self.momentum, self.strategy)
 
-        compact = compactness_of(batch, embeddings, centroids.attracting, self.delta_v)
+        own = batch.rows(centroids.attracting)
+        compact = compactness_of(batch, embeddings, own, self.delta_v)
         margin = self._margin(batch, centroids.separating, weight, bias)
-        regular = regularisation(centroids.attracting, batch.present)
+        regular = self._regularisation(batch, centroids.attracting, own)
         if noisy is None:
             align = compact.new_zeros(())
         else:
-            align = compactness_of(batch, noisy.to(embeddings.dtype), centroids.attracting, self.delta_v)
+            align = compactness_of(batch, noisy.to(embeddings.dtype), own, self.delta_v)
 
         if self.training:
             self._store(centroids.attracting, batch.present)
@@ -163,21 +165,34 @@ class DiscriminativeLoss(nn.Module):
         return LossTerms(total, compact, margin, regular, align)
 
     def _margin(self, batch: Partition, centroids: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Eq. 9 over the classes present, in memory N·C: by class where C ≤ N, else by sample.
+        """Eq. 9 over the classes present, in memory N·C: by class or by sample.
 
-        A sample stands for its class's centroid with weight 1/|C_c^B|, so that both ways give the same mean; neither
-        makes a C×C matrix for many classes, nor a shape that depends on the data.
+        Neither makes a C×C matrix for many classes, nor a shape that depends on the data.
         """
-        if self.num_classes <= batch.labels.shape[0]:
+        if self._by_class(batch):
             classes = torch.arange(self.num_classes, device=weight.device)
             hinges = margin_hinges(centroids, classes, weight, bias, self.delta_d)
             return (hinges * batch.present).sum() / batch.num_present
         hinges = margin_hinges(batch.rows(centroids), batch.labels, weight, bias, self.delta_d)
         return batch.mean_over_classes(hinges)
 
+    def _regularisation(self, batch: Partition, centroids: Tensor, own: Tensor) -> Tensor:
+        """Eq. 11 over the classes present, likewise."""
+        if self._by_class(batch):
+            return regularisation(centroids, batch.present)
+        return batch.mean_over_classes(torch.linalg.vector_norm(own, dim=1))
+
+    def _by_class(self, batch: Partition) -> bool:
+        """Whether there are fewer classes than samples.
+
+        Else a mean over classes is taken over samples: each stands for its class with weight 1/|C_c^B|.
+        """
+        return self.num_classes <= batch.labels.shape[0]
+
     @torch.no_grad()
     def _store(self, centroids: Tensor, present: Tensor) -> None:
-        self.centroids.copy_(torch.where(present.unsqueeze(1), centroids, self.centroids))
+        dtype = self.centroids.dtype
+        self.centroids.lerp_(centroids.to(dtype), present.to(dtype).unsqueeze(1))  # weights 0 and 1 are exact
         self.initialised.logical_or_(present)
 
     def _check(self, embeddings: Tensor, labels: Tensor, head: nn.Linear, noisy: Tensor | None) -> None:
