@@ -7,7 +7,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
 
-__all__ = ["any_process", "is_main_process", "make_accelerator", "wait_for_everyone"]
+__all__ = ["any_process", "is_main_process", "make_accelerator", "native_precision", "wait_for_everyone"]
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -21,6 +21,24 @@ def make_accelerator(precision: str) -> Accelerator:
     _processes()
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=_on_cpu())
+
+
+def native_precision() -> str:
+    """Return ``bf16`` where the device multiplies it in hardware, else ``fp32``.
+
+    That is on CUDA GPUs of compute capability 8.0 and more, and on CPUs with AVX512-BF16, AMX or Arm's BF16, by what
+    torch says of them. On CPUs without, bf16 is emulated, and slower than fp32 by far.
+    """
+    if not _on_cpu():
+        fast = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+        return "bf16" if fast else "fp32"
+    known = getattr(torch.cpu, "get_capabilities", _capabilities_of_older_torch)()
+    return "bf16" if any(there and name.endswith("bf16") for name, there in known.items()) else "fp32"
+
+
+def _capabilities_of_older_torch() -> dict[str, bool]:
+    avx, amx = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
+    return {"avx512_bf16": bool(avx), "amx_bf16": bool(amx)}
 
 
 def is_main_process() -> bool:

@@ -61,7 +61,8 @@ def require_free(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool)
 def require_same_recipe(folder: Path, recipe: Recipe) -> None:
     """Raise where the run in ``folder`` was made by another recipe, naming the differences."""
     there = load_recipe(folder / "recipe.yaml")
-    known, wanted = there.for_run(there.method, there.seed).settings(), recipe.settings()
+    settled = recipe.with_precision(there.train.precision)  # a run goes on in the precision that it began in
+    known, wanted = there.for_run(there.method, there.seed).settings(), settled.settings()
     if "data_fingerprint" in there.provenance:  # what the data is, wherever it lies now, is looked at later
         known["data"].pop("source"), wanted["data"].pop("source")
     differences = _differences(known, wanted)

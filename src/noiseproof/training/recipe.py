@@ -76,7 +76,8 @@ class ScheduleSettings(_Settings):
 
 class TrainSettings(_Settings):
     """epochs and batch size (over all processes) of the training; ``max_steps`` ends it early; ``keep`` says which
-    weights are kept; ``ema_decay`` averages weights over time; ``workers`` decode pictures that stay on disk;
+    weights are kept; ``ema_decay`` averages weights over time; ``precision`` is that of the network's passes, ``auto``
+    that of :func:`noiseproof.training.engine.native_precision`; ``workers`` decode pictures that stay on disk;
     ``checkpoint_every`` counts epochs."""
 
     epochs: int = Field(200, ge=1)
@@ -88,7 +89,7 @@ class TrainSettings(_Settings):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float | None = Field(None, gt=0, lt=1)
     keep: Literal["last", "best-validation", "best-test"] = "best-validation"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     workers: int = Field(2, ge=0)
     checkpoint_every: int = Field(1, ge=1)
     tensorboard: bool = False
@@ -164,6 +165,12 @@ class Recipe(_Settings):
         """Return the recipe of one run: one method with all its options, one seed."""
         methods = {method: self.options(method).model_dump()}
         return self.from_mapping({**self.model_dump(), "method": method, "seed": seed, "methods": methods})
+
+    def with_precision(self, precision: str) -> Recipe:
+        """Return the recipe with ``train.precision`` settled, where it is ``auto``."""
+        if self.train.precision != "auto":
+            return self
+        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
 
     def with_all_options(self) -> Recipe:
         """Return the recipe with the options of every method spelt out."""

@@ -37,7 +37,7 @@ from noiseproof.models.files import ModelDescription, load_model, save_buffers, 
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
-from noiseproof.training.engine import is_main_process, wait_for_everyone
+from noiseproof.training.engine import is_main_process, native_precision, wait_for_everyone
 from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
 from noiseproof.training.log import MetricsLog, require_tensorboard
 from noiseproof.training.recipe import Recipe
@@ -168,9 +168,14 @@ def train(
     folder = Path(out) if out is not None else Path("runs", settled.name, settled.method, f"seed-{settled.seed}")
     if is_main_process():
         require_free(folder, settled, overwrite=overwrite, resume=resume)
+    resume = resume and not overwrite
+    chosen = settled.with_precision(_precision(folder, resume))
     splits = data if data is not None else _load_data_first_process_first(settled)
     with _alone_in(folder):
-        return _trained(settled, splits, folder, resume and not overwrite, deadline, progress or Silent())
+        title = f"train {chosen.method}, seed {chosen.seed}" + (
+            "" if chosen is settled else f", {chosen.train.precision}"
+        )
+        return _trained(chosen, splits, folder, resume, deadline, progress or Silent(), title)
 
 
 @contextmanager
@@ -191,7 +196,13 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _trained(
-    settled: Recipe, splits: Splits, folder: Path, resume: bool, deadline: float | None, progress: ProgressReporter
+    settled: Recipe,
+    splits: Splits,
+    folder: Path,
+    resume: bool,
+    deadline: float | None,
+    progress: ProgressReporter,
+    title: str,
 ) -> Run:
     first = is_main_process()
     if resume and (folder / "model.safetensors").is_file():
@@ -220,7 +231,6 @@ def _trained(
         for measured in MEASURED:
             shutil.rmtree(folder / measured, ignore_errors=True)
 
-    title = f"train {settled.method}, seed {settled.seed}"
     log = MetricsLog(folder, keep_epochs=trainer.finished_epochs, tensorboard=settled.train.tensorboard, write=first)
     with log, progress.task(title, trainer.total_steps) as task, stop_between_steps(deadline) as stop:
         task.advance(trainer.step)
@@ -238,6 +248,12 @@ def _trained(
         if stop.signal is not None:
             stop.stop()
     return Run(folder)
+
+
+def _precision(folder: Path, resume: bool) -> str:
+    """What ``auto`` stands for: the precision that a run began in, else the device's."""
+    begun = folder / "recipe.yaml"
+    return load_recipe(begun).train.precision if resume and begun.is_file() else native_precision()
 
 
 def _tidy(folder: Path) -> None:
