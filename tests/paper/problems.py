@@ -132,11 +132,11 @@ class Clock:
 
 
 class Ticking(Watcher):
-    """A progress reporter that notes what is begun and calls ``then`` at the ``step``-th step of the first such task.
+    """A progress reporter that notes what is begun and calls ``then`` once, at a step.
 
     Args:
-        kind: what the title of the task begins with.
-        step: counted from 1.
+        kind: what the titles of the tasks begin with whose steps are counted.
+        step: counted from 1; steps that were made before, which a training tells all at once, do not count.
         then: what happens.
     """
 
@@ -153,7 +153,7 @@ class Ticking(Watcher):
         self._counting = outer
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        if self._counting and amount:
-            self._left -= amount
+        if self._counting and amount == 1:
+            self._left -= 1
             if self._left == 0:
                 self._then()

@@ -1,4 +1,4 @@
-"""The page of an experiment: tables from runs made up by hand, at both scales, and figures from tiny trained models."""
+"""The page of an experiment: tables of runs made up by hand, at both scales, and figures of tiny trained models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from noiseproof.errors import InvalidArgumentError
+from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.models.files import load_model, read_description, save_model
 from noiseproof.paper import PlannedRun, Reproduction, Setting, load_experiment, plan, reproduce
 from noiseproof.training import Run
@@ -83,10 +84,7 @@ def table_under(page: str, *columns: str) -> list[list[str]]:
 
 def how(page: str) -> dict[str, str]:
     """What the page says of how it was made."""
-    return {
-        name: text
-        for name, text in re.findall(r"^\| ([a-z, ]+) \| (.+) \|$", page.split("## How it was made")[1], re.M)
-    }
+    return dict(re.findall(r"(?m)^\| ([a-z, ]+) \| (.+) \|$", page.split("## How it was made")[1]))
 
 
 def require_links(page: Path) -> list[str]:
@@ -142,7 +140,7 @@ def test_every_cell_is_set_against_the_papers(full: Reproduction) -> None:
     assert rows["Normal training", "clean"] == ["80.00", "1.00", "", "92.73", "-12.73", "no"]
     assert rows["Only noisy inputs", "clean"] == ["90.00", "1.00", "", "89.64", "+0.36", "ours"]
     assert rows["Only noisy inputs", "σ 8/255"] == ["90.00", "1.00", "1.05", "89.99 ±0.08", "+0.01", "both"]
-    assert rows["Only noisy inputs", "σ 20/255"] == ["90.00", "1.00", "1.05", "87.92 ±0.16", "+2.08", "no"]
+    assert rows["Only noisy inputs", "σ 20/255"] == ["90.00", "1.00", "1.05", "87.918 ±0.16", "+2.08", "no"]
     assert rows["Discriminative (paper)", "σ 16/255"] == [
         "91.00",
         "0.00",
@@ -166,7 +164,8 @@ def test_what_is_the_other_way_round_is_said_plainly(full: Reproduction) -> None
     opposite = sum(int(row[-1]) for row in table_under(page_of(full), *ORDERS))
     assert len(said) == opposite > 4
     assert said[0] == (
-        "- clean: the paper has Normal training 0.06 points above Discriminative (paper); here it is 11.00 points below."
+        "- clean: the paper has Normal training 0.06 points above Discriminative (paper); "
+        "here it is 11.00 points below."
     )
     assert not any("Discriminative (paper)" in line and "Only noisy inputs" in line for line in said)  # open
 
@@ -289,7 +288,8 @@ def test_changed_settings_are_said_first_and_no_published_number_is_shown(tmp_pa
     made_up("table1", setting, RIGHT, seeds=[0])
     made = reproduce("table1", setting, seeds=[0], rows=["normal"], out=tmp_path / "out")
     assert page_of(made).splitlines()[2] == (
-        "**Changed settings**: train.epochs = 3, evaluate.draws = 4. Not the experiment of the paper."
+        "**Changed settings**: train.epochs = 3, evaluate.draws = 4. Not the experiment of the paper. Only the rows "
+        "normal. Only the training seed 0."
     )
     assert "Every cell, here and in the paper" not in page_of(made)
     assert json.loads((made.page.parent / "table.json").read_text())["changes"] == setting.changes
@@ -310,7 +310,7 @@ def test_the_published_code_chooses_weights_on_the_test_set_and_the_page_says_so
     assert "weights kept: best-test" in how(page)["recipe"]
 
 
-def test_the_page_of_a_call_without_a_command_does_not_name_another_experiment(tmp_path: Path) -> None:
+def test_the_page_of_a_call_from_python_does_not_tell_of_another_command(tmp_path: Path) -> None:
     made_up("table1", reduced(tmp_path), RIGHT, seeds=[3])
     page = page_of(reproduce("table1", reduced(tmp_path), seeds=[3], rows=["normal"], out=tmp_path / "out"))
     command = page.split("```sh\n")[1].split("\n```")[0] if "```sh\n" in page else "--scale reduced --seeds 3"
@@ -407,6 +407,16 @@ def test_rows_that_were_finished_with_different_seeds_are_shown(tmp_path: Path) 
     assert len(table_under(page, *AGREEMENT)) == 12
 
 
+def test_the_spread_of_one_seed_is_not_shown_as_that_over_three(tmp_path: Path) -> None:
+    """As between two slices: of one row three seeds are finished, of the other one, whose ± is over draws."""
+    setting = Setting(runs=tmp_path / "runs")
+    made_up("table1", setting, {"normal": (79, 80, 81), "mixed": (69,)})
+    page = page_of(reproduce("table1", setting, rows=["normal", "mixed"], out=tmp_path / "out", budget=1e-9))
+    table = page.split("Test accuracy")[1].split("\n\n")
+    assert "mean ± std over 3 training seeds" in table[2]
+    assert "69.0 ±1.1" not in table[1] or "one seed" in table[2] or "one training seed" in table[2]
+
+
 def test_no_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="row"):
         reproduce("table1", reduced(tmp_path), rows=[], out=tmp_path / "out")
@@ -428,6 +438,18 @@ def test_notes_by_hand_are_shown_and_kept(tmp_path: Path) -> None:
         assert page.count(notes.strip()) == 1
         assert page.index("Test accuracy") < page.index("## What it means") < page.index("## How it was made")
         assert (made.page.parent / "notes.md").read_text(encoding="utf-8") == notes
+
+
+def test_notes_in_another_encoding_are_no_reason_to_lose_the_page(tmp_path: Path) -> None:
+    setting = Setting(runs=tmp_path / "runs")
+    made_up("table1", setting, {"normal": (80,)}, seeds=[0])
+    (tmp_path / "out" / "table1").mkdir(parents=True)
+    (tmp_path / "out" / "table1" / "notes.md").write_bytes("Größer ist besser.".encode("latin-1"))
+    try:
+        told = page_of(reproduce("table1", setting, seeds=[0], rows=["normal"], out=tmp_path / "out"))
+    except NoiseproofError as error:
+        told = str(error)  # in one line, too
+    assert "ist besser." in told or "notes.md" in told
 
 
 # Figures and theory of tiny trained models
@@ -479,7 +501,7 @@ def fig9(place: Path) -> Reproduction:
 def kept(fig9: Reproduction, place: Path, tmp_path: Path) -> Callable[..., tuple[Reproduction, list[str]]]:
     """Asks again for the figure of copies of its runs and results, and tells what was begun for it."""
     shutil.copytree(place / "runs", tmp_path / "runs")
-    shutil.copytree(fig9.page.parent, tmp_path / "out" / "fig9-reduced")
+    shutil.copytree(fig9.page.parent, tmp_path / "out" / "fig9-reduced-changed")
 
     def again(limit: int = LIMIT, setting: Setting | None = None, **more: Any) -> tuple[Reproduction, list[str]]:
         noting = Noting()
@@ -526,16 +548,16 @@ def test_a_figure_of_other_weights_is_drawn_again(
     with torch.no_grad():
         model.head.weight.mul_(2)
     save_model(weights, model, read_description(weights))
-    before = (tmp_path / "out" / "fig9-reduced" / "cifar10" / "fig9.svg").read_bytes()
+    before = (tmp_path / "out" / "fig9-reduced-changed" / "cifar10" / "fig9.svg").read_bytes()
     assert kept()[1] != []
-    assert (tmp_path / "out" / "fig9-reduced" / "cifar10" / "fig9.svg").read_bytes() != before
+    assert (tmp_path / "out" / "fig9-reduced-changed" / "cifar10" / "fig9.svg").read_bytes() != before
     assert kept()[1] == []
 
 
 def test_a_figure_that_is_gone_is_drawn_again(
     fig9: Reproduction, kept: Callable[..., tuple[Reproduction, list[str]]], tmp_path: Path
 ) -> None:
-    picture = tmp_path / "out" / "fig9-reduced" / "cifar10" / "fig9.png"
+    picture = tmp_path / "out" / "fig9-reduced-changed" / "cifar10" / "fig9.png"
     picture.unlink()
     made, _ = kept()
     require_links(made.page)
@@ -546,7 +568,7 @@ def test_a_figure_that_is_gone_is_drawn_again(
 def test_a_damaged_note_of_what_was_drawn_is_made_anew(
     fig9: Reproduction, kept: Callable[..., tuple[Reproduction, list[str]]], tmp_path: Path, content: str
 ) -> None:
-    note = tmp_path / "out" / "fig9-reduced" / "cifar10" / "figure.json"
+    note = tmp_path / "out" / "fig9-reduced-changed" / "cifar10" / "figure.json"
     note.write_text(content)
     made, begun = kept()
     assert begun != []
@@ -599,6 +621,13 @@ def test_fig_10_shares_its_runs_with_fig_9(fig9: Reproduction, place: Path) -> N
     assert all(float(row[1]) <= float(row[2]) <= float(row[3]) for row in rows)
 
 
+def test_accuracies_of_weights_that_were_chosen_on_the_test_set_are_said_to_be_too_good(place: Path) -> None:
+    setting = replace(tiny(place), preset="authors-code")
+    made = reproduce("fig8", setting, rows=["normal"], out=place / "out", limit=LIMIT)
+    assert made.complete
+    assert "accuracies are too good" in page_of(made)
+
+
 def test_fig_11_is_of_one_input_and_says_so(place: Path) -> None:
     made = reproduce("fig11", tiny(place, "svhn"), rows=["normal"], out=place / "out", limit=LIMIT)
     assert require_links(made.page) == ["fig11.png"]
@@ -632,13 +661,17 @@ def test_the_same_experiment_twice_leaves_the_same_files(fig9: Reproduction, pla
         setting = tiny(place, runs=runs)
         reproduce("table1", setting, seeds=[0], rows=["normal"], out=out)
         if runs.parent == place:
-            shutil.copytree(fig9.page.parent, out / "fig9-reduced")
+            shutil.copytree(fig9.page.parent, out / "fig9-reduced-changed")
         else:
             reproduce("fig9", setting, out=out, limit=LIMIT)
         found.append(timeless(out))
     assert found[0] == found[1]
-    names = {"table1-reduced/README.md", "table1-reduced/accuracy.svg", "fig9-reduced/README.md"}
-    assert {*names, "fig9-reduced/cifar10/fig9.png", "fig9-reduced/cifar10/fig9.svg"} <= set(found[0])
+    names = {
+        "table1-reduced-changed/README.md",
+        "table1-reduced-changed/accuracy.svg",
+        "fig9-reduced-changed/README.md",
+    }
+    assert {*names, "fig9-reduced-changed/cifar10/fig9.png", "fig9-reduced-changed/cifar10/fig9.svg"} <= set(found[0])
 
 
 def test_the_numbers_of_a_table_are_those_of_the_runs(place: Path, tmp_path: Path) -> None:
@@ -650,4 +683,4 @@ def test_the_numbers_of_a_table_are_those_of_the_runs(place: Path, tmp_path: Pat
     records = json.loads((made.page.parent / "table.json").read_text())["accuracies"]
     assert [each["mean"] for each in records if each["perturbation"] == "gaussian:20/255"] == [pytest.approx(mean)]
     assert {each["draws"] for each in records if each["perturbation"] != "clean"} == {2}
-    assert not {"in the paper", "Every cell"} & set(page_of(made))
+    assert "Every cell, here and in the paper" not in page_of(made)

@@ -10,7 +10,7 @@ import pytest
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.evaluation.views import view
 from noiseproof.methods import METHODS
-from noiseproof.paper import Experiment, PlannedRun, Published, Row, Setting, experiment_names, load_experiment, plan
+from noiseproof.paper import PlannedRun, Row, Setting, experiment_names, load_experiment, plan
 from noiseproof.paper.plan import measured_so_far, settled_recipe
 from noiseproof.training import load_recipe
 from tests.evaluation.problems import report
@@ -30,15 +30,6 @@ def names(runs: list[PlannedRun]) -> list[tuple[str, int]]:
     return [(run.row.name, run.recipe.seed) for run in runs]
 
 
-def declared(**more: Any) -> dict[str, Any]:
-    """What is needed to declare a table, and more."""
-    needed = {
-        "name": "table9", "title": "a table", "section": "1", "kind": "table", "claim": "none", "recipes": ["cifar10"],
-        "rows": ["normal", "noisy"], "columns": ["clean"],
-    }  # fmt: skip
-    return {**needed, **more}
-
-
 @pytest.fixture(scope="module", params=SETTINGS, ids=["paper", "reduced", "authors-code", "reduced-authors-code"])
 def everything(request: pytest.FixtureRequest) -> dict[str, list[PlannedRun]]:
     """The runs of every experiment, at each scale and preset."""
@@ -53,9 +44,9 @@ def test_every_row_with_one_seed_comes_before_the_next_seed() -> None:
 
 
 def test_the_rows_that_are_urgent_come_first_in_their_order() -> None:
-    experiment = Experiment.model_validate(declared(rows=list(METHODS), run_first=["mixed", "discriminative"]))
-    rest = [row.name for row in experiment.rows if row.name not in ("mixed", "discriminative")]
-    assert [row.name for row in experiment.rows_by_urgency] == ["mixed", "discriminative", *rest]
+    urgent = load_experiment("table1").model_copy(update={"run_first": ("stability", "normal")})
+    runs = plan(urgent, Setting(), seeds=[0])["cifar10"]
+    assert [run.row.name for run in runs] == ["stability", "normal", "noisy", "mixed", "discriminative"]
 
 
 def test_chosen_seeds_keep_their_order_and_chosen_rows_that_of_urgency() -> None:
@@ -154,6 +145,13 @@ def test_where_a_source_is_given_recipes_without_one_are_not_run() -> None:
     assert list(plan(load_experiment("fig8"), Setting())) == ["cifar10", "svhn"]
 
 
+def test_recipes_without_a_source_are_planned_where_every_recipe_is_wanted() -> None:
+    planned = plan(load_experiment("fig8"), Setting(sources={"svhn": "npz:s.npz"}), every_recipe=True)
+    assert {name: {run.recipe.data.source for run in runs} for name, runs in planned.items()} == {
+        "cifar10": {"cifar10"}, "svhn": {"npz:s.npz"},
+    }  # fmt: skip
+
+
 def test_changes_are_those_of_every_run() -> None:
     how = Setting(changes={"train.epochs": 3, "train.optimizer.lr": 0.25, "evaluate.draws": 7})
     for run in planned_runs("table5", how):
@@ -198,19 +196,24 @@ def test_passes_count_the_views_that_each_method_looks_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "suffix", "as_published"),
+    ("how", "suffix", "comparable"),
     [
         (Setting(), "", True),
+        (Setting(sources={"cifar10": "parquet:elsewhere"}), "", True),
         (Setting(scale="reduced"), "-reduced", False),
         (Setting(preset="authors-code"), "-authors-code", True),
         (Setting(scale="reduced", preset="authors-code"), "-reduced-authors-code", False),
-        (Setting(changes={"train.epochs": 1}), "", False),
+        (Setting(changes={"train.epochs": 1}), "-changed", False),
+        (Setting(preset="authors-code", changes={"train.epochs": 1}), "-authors-code-changed", False),
+        (Setting(scale="reduced", changes={"train.epochs": 1}), "-reduced-changed", False),
     ],
 )
 def test_only_unchanged_settings_at_full_scale_are_set_against_the_paper(
-    how: Setting, suffix: str, as_published: bool
+    how: Setting, suffix: str, comparable: bool
 ) -> None:
-    assert (how.suffix, how.as_published) == (suffix, as_published)
+    table1 = load_experiment("table1")
+    assert (how.suffix, how.comparable(table1)) == (suffix, comparable)
+    assert not how.comparable(table1.model_copy(update={"data_public": False}))
 
 
 @pytest.mark.parametrize("source", ["svhn", "cifar", "cifar10-reduced", ""])
@@ -223,6 +226,11 @@ def test_a_source_for_a_recipe_that_the_experiment_lacks_is_refused(source: str)
 def test_an_unknown_row_is_refused(row: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown row of table1"):
         plan(load_experiment("table1"), Setting(), rows=["normal", row])
+
+
+def test_no_row_at_all_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="at least one row of table1"):
+        plan(load_experiment("table1"), Setting(), rows=[])
 
 
 def test_an_unknown_row_gets_a_suggestion() -> None:
@@ -244,7 +252,7 @@ def test_wrong_seeds_are_refused(seeds: list[int]) -> None:
         plan(load_experiment("table1"), Setting(), seeds)
 
 
-# Declarations
+# All experiments
 
 
 def test_every_experiment_can_be_planned_at_every_scale_and_preset(everything: dict[str, list[PlannedRun]]) -> None:
@@ -260,59 +268,6 @@ def test_columns_are_perturbations_of_the_recipe(everything: dict[str, list[Plan
         assert {run.columns for run in runs} == {runs[0].columns}
         assert all(set(run.columns) <= set(run.recipe.evaluate.perturbations) for run in runs)
         assert len({view(column).spec for column in runs[0].columns}) == len(runs[0].columns)
-
-
-def test_experiments_are_listed_tables_first_and_by_number() -> None:
-    assert experiment_names() == (
-        "table1", "table1-why", "table2", "table3", "table4", "table5", "fig1", "fig8", "fig9", "fig10", "fig11",
-        "fig12", "fig13", "theory",
-    )  # fmt: skip
-
-
-def test_an_unknown_experiment_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'table"):
-        load_experiment("tabel1")
-
-
-@pytest.mark.parametrize(
-    ("text", "mean", "std", "shown"),
-    [
-        ("92.73", 92.73, None, "92.73"),
-        ("92.63 ± 0.09", 92.63, 0.09, "92.63 ±0.09"),
-        ("87.918±0.16", 87.918, 0.16, "87.92 ±0.16"),
-    ],
-)
-def test_published_numbers_are_read_with_and_without_a_spread(
-    text: str, mean: float, std: float | None, shown: str
-) -> None:
-    assert Published.parse(text) == (mean, std)
-    assert str(Published.parse(text)) == shown
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"published": {"svhn": {"normal": ["1"], "noisy": ["2"]}}},
-        {"published": {"cifar10": {"normal": ["1"]}}},
-        {"published": {"cifar10": {"normal": ["1"], "noisy": ["2", "3"]}}},
-        {"run_first": ["mixed"]},
-        {"recipes": []},
-        {"rows": []},
-        {"seeds": []},
-        {"kind": "plot"},
-        {"notes": "x"},
-        {"published": {"cifar10": {"normal": ["many"], "noisy": ["2"]}}},
-    ],
-)
-def test_incomplete_declarations_are_refused(wrong: dict[str, Any]) -> None:
-    Experiment.model_validate(declared())
-    with pytest.raises(ValueError, match="Experiment"):
-        Experiment.model_validate(declared(**wrong))
-
-
-def test_a_row_of_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ValueError, match="did you mean 'noisy'"):
-        Experiment.model_validate(declared(rows=["nosy"]))
 
 
 # How far a run is

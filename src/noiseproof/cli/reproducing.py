@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +47,9 @@ def paper(
     preset: Annotated[Preset, typer.Option(help="Where the paper and its published code differ.")] = Preset.paper,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="[RECIPE=]SOURCE", help="Where the data is; others are then not run."),
+        typer.Option(
+            "--data", metavar="[RECIPE=]SOURCE", help="Where the data is; recipes without one are then not run."
+        ),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Numbers with commas between; by default the experiment's.")
@@ -80,7 +81,7 @@ def paper(
     made = reproduce(
         name, setting, seeds=None if seeds is None else whole_numbers("--seeds", seeds),
         rows=None if rows is None else split(rows), out=out, budget=None if budget is None else seconds(budget),
-        jobs=jobs, limit=limit, command=_command(name, setting, seeds, rows, jobs), progress=progress(),
+        jobs=jobs, limit=limit, progress=progress(),
     )  # fmt: skip
     for table in made.tables:
         output().print(table.to_rich())
@@ -105,21 +106,6 @@ def _sources(given: Sequence[str], recipes: Sequence[str]) -> dict[str, str]:
     return sources
 
 
-def _command(name: str, setting: Setting, seeds: str | None, rows: str | None, jobs: int) -> str:
-    """The command as the page tells it: all that the numbers depend on, and how many runs were made side by side."""
-    words = ["noiseproof", "paper", name]
-    for option, value, usual in (
-        ("--scale", setting.scale, "full"), ("--preset", setting.preset, "paper"), ("--seeds", seeds, None),
-        ("--rows", rows, None), ("--jobs", str(jobs), "1"),
-    ):  # fmt: skip
-        words += [] if value == usual or value is None else [option, value]
-    for recipe, source in setting.sources.items():
-        words += ["--data", f"{recipe}={source}"]
-    for path, value in setting.changes.items():
-        words += ["--set", f"{path}={value}"]
-    return shlex.join(words)
-
-
 def _list(setting: Setting) -> None:
     """What every experiment needs, what it costs, and how much of it is done."""
     from noiseproof.paper import experiment_names, load_experiment
@@ -133,7 +119,8 @@ def _list(setting: Setting) -> None:
         planned = [run for of_recipe in plan(experiment, setting).values() for run in of_recipe]
         epochs = sorted({run.recipe.train.epochs for run in planned})
         shown.add_row(
-            Text(name, style="bold"), Text(experiment.title), Text(", ".join(experiment.recipes)), str(len(planned)),
+            Text(name, style="bold"), Text(experiment.title),
+            Text(", ".join(experiment.recipes)), str(len(planned)),
             " or ".join(map(str, epochs)), f"{sum(run.passes for run in planned):,}",
             f"{sum(run.done for run in planned)}",
         )  # fmt: skip

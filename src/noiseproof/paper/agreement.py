@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from noiseproof.evaluation import Cell, Comparison, MethodDifference, compare_methods
 from noiseproof.paper.declaration import Published
 
+_ROUNDING = 1e-9  # percentage points, far below what one sample is worth
+
 __all__ = ["CellAgreement", "OrderAgreement", "PairOrder", "cell_agreements", "order_agreements"]
 
 
@@ -35,15 +37,23 @@ class CellAgreement:
         return 100 * self.ours.mean - self.published.mean
 
     @property
-    def inside_ours(self) -> bool:
-        """Whether the difference is at most our standard deviation: over seeds where there are several, else draws."""
-        spread = self.ours.std_over_draws if math.isnan(self.ours.std_over_seeds) else self.ours.std_over_seeds
-        return abs(self.difference) <= 100 * spread
+    def inside_ours(self) -> bool | None:
+        """Whether the difference is at most our standard deviation: over seeds where there are several, else draws.
+
+        None where neither is known, or one seed was measured without randomness.
+        """
+        if not math.isnan(self.ours.std_over_seeds):
+            return self._at_most(100 * self.ours.std_over_seeds)
+        known = self.ours.std_over_draws > 0
+        return self._at_most(100 * self.ours.std_over_draws) if known else None
 
     @property
     def inside_published(self) -> bool | None:
         """Whether it is at most the paper's standard deviation over draws; None where the paper gives none."""
-        return None if self.published.std is None else abs(self.difference) <= self.published.std
+        return None if self.published.std is None else self._at_most(self.published.std)
+
+    def _at_most(self, spread: float) -> bool:
+        return abs(self.difference) <= spread + _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class OrderAgreement:
         column: the perturbation.
         ours: names of the rows, the best first.
         published: the same of the paper's numbers.
-        pairs: every two rows whose published numbers differ.
+        pairs: every two rows whose published numbers differ, and that have training seeds in common.
     """
 
     column: str
@@ -117,7 +127,11 @@ def order_agreements(
     comparison: Comparison, published: Mapping[str, Sequence[Published]], columns: Sequence[str]
 ) -> list[OrderAgreement]:
     """Set the order of the rows under every perturbation against the paper's; the arguments are as above."""
-    by_pair = {(a, b): compare_methods(comparison, a, b) for a, b in itertools.combinations(comparison.methods, 2)}
+    by_pair = {
+        (a, b): compare_methods(comparison, a, b)
+        for a, b in itertools.combinations(comparison.methods, 2)
+        if comparison.reports[a].keys() & comparison.reports[b].keys()  # the same training seeds
+    }
     return [
         _order(
             column,
@@ -143,6 +157,6 @@ def _order(
         tuple(
             PairOrder(a, b, published[a] - published[b], differences.get((a, b)) or differences[b, a])
             for a, b in itertools.combinations(by_paper, 2)
-            if published[a] > published[b]
+            if published[a] > published[b] and ((a, b) in differences or (b, a) in differences)
         ),
     )

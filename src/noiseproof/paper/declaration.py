@@ -34,7 +34,8 @@ class Published(NamedTuple):
         return cls(float(mean), float(std) if std else None)
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" if self.std is None else f"{self.mean:.2f} ±{self.std:.2f}"
+        mean = f"{self.mean:.{max(2, len(str(self.mean).partition('.')[2]))}f}"
+        return mean if self.std is None else f"{mean} ±{self.std:.2f}"
 
 
 class _Declaration(BaseModel):
@@ -78,6 +79,7 @@ class Experiment(_Declaration):
         kind: ``table`` compares accuracies; ``figure`` draws; ``theory`` computes the theorems.
         claim: what the paper says of it, or what is asked where the paper is silent.
         in_paper: whether the paper has it.
+        data_public: whether anyone can have the paper's data; else numbers are never set against the paper's.
         recipes: of the runs it needs, at full scale; each has a small sibling named ``RECIPE-reduced``.
         rows: what is trained with each recipe.
         run_first: rows in the order that they are run in, before the others.
@@ -92,6 +94,7 @@ class Experiment(_Declaration):
     kind: Literal["table", "figure", "theory"]
     claim: str
     in_paper: bool = True
+    data_public: bool = True
     recipes: tuple[str, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     run_first: tuple[str, ...] = ()
@@ -110,6 +113,8 @@ class Experiment(_Declaration):
     @model_validator(mode="after")
     def _complete(self) -> Experiment:
         names = [row.name for row in self.rows]
+        if len(set(names)) != len(names):
+            raise ValueError(f"no two rows may have one name, got {names}")
         for recipe, rows in self.published.items():
             if recipe not in self.recipes or list(rows) != names:
                 raise ValueError(f"published numbers of {recipe} must be there for the rows {names}")

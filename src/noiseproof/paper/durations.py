@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from noiseproof.errors import InvalidArgumentError
@@ -18,11 +19,12 @@ def seconds(text: str) -> float:
         InvalidArgumentError: anything else, or no time at all.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
-    if not parts or "".join(map("".join, parts)) != text.strip() or any(not unit for _, unit in parts[:-1]):
+    unclear = len(parts) > 1 and any(not unit for _, unit in parts)
+    if not parts or unclear or "".join(map("".join, parts)) != text.strip():
         raise InvalidArgumentError(f"a length of time is written as 90s, 9m, 1.5h or 1h30m, got {text!r}")
     total = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
-    if total <= 0:
-        raise InvalidArgumentError(f"a length of time must be above 0, got {text!r}")
+    if not 0 < total < math.inf:
+        raise InvalidArgumentError(f"a length of time must be above 0 and have an end, got {text!r}")
     return total
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.files import write_text
 from noiseproof.paper.agreement import cell_agreements, order_agreements
+from noiseproof.paper.command import as_yaml
 from noiseproof.paper.declaration import Experiment
 from noiseproof.paper.durations import in_words
 from noiseproof.paper.plan import PlannedRun, Setting, measured_so_far
@@ -50,6 +51,7 @@ def write_page(
     folder: Path,
     command: str,
     drawn: Mapping[str, Sequence[str]],
+    wrong: Sequence[str] = (),
 ) -> Path:
     """Write the page of an experiment as far as it is, with the files that it speaks of.
 
@@ -62,6 +64,7 @@ def write_page(
         folder: where to write; made if it is not there.
         command: that made it.
         drawn: what :func:`noiseproof.paper.figures.figure_parts` gave for a figure or the theory, by recipe.
+        wrong: a line for each run that cannot be finished.
 
     Returns:
         The page.
@@ -69,7 +72,8 @@ def write_page(
     folder.mkdir(parents=True, exist_ok=True)
     several = len(experiment.recipes) > 1
     claim = f"The paper (§{experiment.section}): {experiment.claim}" if experiment.in_paper else experiment.claim
-    parts = [f"# {experiment.title}", _label(setting), f"```sh\n{command}\n```", claim]
+    every = [run for runs in planned.values() for run in runs]
+    parts = [f"# {experiment.title}", _label(experiment, setting, every), f"```sh\n{command}\n```", claim]
     for recipe in experiment.recipes:
         runs = planned.get(recipe, ())
         parts.append(f"## {recipe}" if several else "")
@@ -82,26 +86,36 @@ def write_page(
             parts += _table_parts(experiment, setting, recipe, runs, folder, prefix)
         parts.append(_unfinished(runs))
         _copy_metrics(runs, folder / "metrics", prefix)
+    if wrong:
+        parts.append("**Cannot be finished**:\n\n" + "\n".join(f"- {line}" for line in wrong))
     if (folder / NOTES).is_file():
-        parts.append((folder / NOTES).read_text(encoding="utf-8").strip())
-    parts.append("## How it was made\n\n" + _how(setting, [run for runs in planned.values() for run in runs]))
+        parts.append((folder / NOTES).read_text(encoding="utf-8", errors="replace"))
+    parts.append("## How it was made\n\n" + _how(setting, every))
     write_text(folder / "README.md", "\n\n".join(part.strip() for part in parts if part) + "\n")
     return folder / "README.md"
 
 
-def _label(setting: Setting) -> str:
-    """What has to be said of the scale, the preset and changes before any number."""
+def _label(experiment: Experiment, setting: Setting, runs: Sequence[PlannedRun]) -> str:
+    """What has to be said of scale, preset, changes, data and parts before any number."""
     said = []
     if setting.scale == "reduced":
         said.append(
-            "**Reduced scale**: a smaller network and a shorter schedule than the paper's, for two CPU cores. Only "
-            "the order of the rows may be set against the paper's, not the numbers."
+            "**Reduced scale**: a smaller network and a shorter schedule than the paper's, for two CPU cores. What is "
+            "better than what may be set against the paper, the numbers may not."
         )
     if setting.preset != "paper":
         said.append(f"Preset `{setting.preset}`: as the authors' published code does it.")
+        said += dict.fromkeys(run.recipe.caveat for run in runs if run.recipe.caveat)
     if setting.changes:
-        changes = ", ".join(f"{path} = {value}" for path, value in setting.changes.items())
+        changes = ", ".join(f"{path} = {as_yaml(value)}" for path, value in setting.changes.items())
         said.append(f"**Changed settings**: {changes}. Not the experiment of the paper.")
+    if not experiment.data_public:
+        said.append("The paper's pictures are not public: these are others, whose numbers are not the paper's.")
+    rows, seeds = ({run.row.name for run in runs}, sorted({run.recipe.seed for run in runs}))
+    if runs and len(rows) < len(experiment.rows):
+        said.append(f"Only the rows {', '.join(row.name for row in experiment.rows if row.name in rows)}.")
+    if runs and not set(seeds) >= set(experiment.seeds):
+        said.append(f"Only the training seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}.")
     return " ".join(said)
 
 
@@ -125,21 +139,23 @@ def _table_parts(
         "changes": dict(setting.changes),
         "caveat": comparison.caveat,
         "accuracies": comparison_records(comparison),
-        "recipe": runs[0].recipe.settings(),
+        "recipes": {run.row.name: run.recipe.settings() for run in runs},
     }
     if published := experiment.published.get(recipe):
-        if setting.as_published:
-            cells = cell_agreements(comparison, published, experiment.columns)
-            parts.append(agreement_table(cells, titles).to_markdown())
         orders = order_agreements(comparison, published, experiment.columns)
+        counts = {outcome: sum(order.count(outcome) for order in orders) for outcome in ("same", "open", "opposite")}
+        against = contradictions(orders, titles, with_published=setting.comparable(experiment))
+        parts.insert(0, _verdict(counts))
         parts.append(order_table(orders).to_markdown())
-        against = contradictions(orders, titles)
         if against:
             parts.append("### Against the paper\n\n" + "\n".join(f"- {line}" for line in against))
         elif len(comparison.seeds) > 1:
             parts.append("No two rows are the other way round than in the paper beyond both intervals.")
         else:
             parts.append("One training seed: no order is decided.")
+        if setting.comparable(experiment):
+            cells = cell_agreements(comparison, published, experiment.columns)
+            parts.append(agreement_table(cells, titles).to_markdown())
         summary["orders"] = [
             {"column": o.column, "ours": o.ours, "published": o.published,
              **{outcome: o.count(outcome) for outcome in ("same", "open", "opposite")}}
@@ -147,11 +163,32 @@ def _table_parts(
         ]  # fmt: skip
     if len(experiment.columns) > 1:
         name = f"{prefix}accuracy.svg"
-        write_text(folder / name, to_svg(accuracy_plot(comparison), standalone=True))
+        figure = accuracy_plot(comparison)
+        figure.suptitle(" ".join(filter(None, (_short_label(setting), comparison.caveat))), fontsize="small")
+        write_text(folder / name, to_svg(figure, standalone=True))
         parts.append(f"![Accuracy by row and perturbation]({name})")
-    write_text(folder / f"{prefix}table.csv", to_csv(comparison_records(comparison)))
+    settings = {"scale": setting.scale, "preset": setting.preset, "changed": bool(setting.changes)}
+    records = [{**settings, **record} for record in comparison_records(comparison)]
+    write_text(folder / f"{prefix}table.csv", to_csv(records))
     write_text(folder / f"{prefix}table.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return parts
+
+
+def _short_label(setting: Setting) -> str:
+    said = ["reduced scale" if setting.scale == "reduced" else "", "changed settings" if setting.changes else ""]
+    return ", ".join(filter(None, said)).capitalize() + "." if any(said) else ""
+
+
+def _verdict(counts: Mapping[str, int]) -> str:
+    """How the order of the rows here goes with the paper's, in a sentence."""
+    total = sum(counts.values())
+    if not total:
+        return ""
+    return (
+        f"Of {_counted(total, 'pair')} of rows that the paper sets apart, over all columns, **{counts['same']} stand "
+        f"the same way round here, {counts['opposite']} the other way round**, and {counts['open']} cannot be told "
+        "apart."
+    )
 
 
 def _unfinished(runs: Sequence[PlannedRun]) -> str:
@@ -183,12 +220,12 @@ def _how(setting: Setting, runs: Sequence[PlannedRun]) -> str:
     seconds = sum(epoch["seconds"] for run in finished for epoch in run.metrics())
     lines = {
         "scale, preset": f"{setting.scale}, {setting.preset}",
-        "runs": f"{len(finished)} of {len(runs)} finished",
+        "runs": f"{sum(run.done for run in runs)} of {len(runs)} finished",
         "recipe": _all(map(_network, recipes)),
         "versions": _all(_versions(recipe) for recipe in recipes),
         "data": _all(_data(recipe) for recipe in recipes),
         "hardware": _all(_hardware(recipe) for recipe in recipes),
-        "time": f"{in_words(seconds)} of training, the sum over all runs",
+        "time": f"{in_words(seconds)} of training, the sum over all runs; measuring comes on top",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in lines.items())])
 

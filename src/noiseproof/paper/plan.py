@@ -39,16 +39,15 @@ class Setting:
     changes: Mapping[str, Any] = field(default_factory=dict)
     runs: Path = Path("runs/paper")
 
-    @property
-    def as_published(self) -> bool:
-        """Whether numbers may be set against the paper's."""
-        return self.scale == "full" and not self.changes
+    def comparable(self, experiment: Experiment) -> bool:
+        """Whether numbers may be set against the paper's: same scale, same settings, same data."""
+        return self.scale == "full" and not self.changes and experiment.data_public
 
     @property
     def suffix(self) -> str:
         """What tells results of this setting from those at full scale with the preset ``paper``."""
-        parts = (self.scale if self.scale != "full" else "", self.preset if self.preset != "paper" else "")
-        return "".join(f"-{part}" for part in parts if part)
+        parts = {self.scale: "full", self.preset: "paper", "changed" if self.changes else "": ""}
+        return "".join(f"-{part}" for part, usual in parts.items() if part != usual)
 
     def recipes_of(self, experiment: Experiment) -> list[str]:
         """Return the recipes that are run.
@@ -146,7 +145,12 @@ def settled_recipe(name: str, setting: Setting, row: Row) -> Recipe:
 
 
 def plan(
-    experiment: Experiment, setting: Setting, seeds: Sequence[int] | None = None, rows: Sequence[str] | None = None
+    experiment: Experiment,
+    setting: Setting,
+    seeds: Sequence[int] | None = None,
+    rows: Sequence[str] | None = None,
+    *,
+    every_recipe: bool = False,
 ) -> dict[str, list[PlannedRun]]:
     """Return the runs of an experiment by recipe, in the order that they are to be made in.
 
@@ -155,18 +159,21 @@ def plan(
         setting: how.
         seeds: in place of the experiment's; one seed of every row comes before the next seed.
         rows: names of those that are wanted; None for all.
+        every_recipe: whether also those that no source is named for, where sources are named.
 
     Raises:
         UnknownNameError: no such row.
-        InvalidArgumentError: a source for a recipe that the experiment does not have.
+        InvalidArgumentError: no row at all, or a source for a recipe that the experiment does not have.
     """
     known = [row.name for row in experiment.rows]
+    if rows is not None and not rows:
+        raise InvalidArgumentError(f"name at least one row of {experiment.name}: {', '.join(known)}")
     for name in rows or ():
         if name not in known:
             raise UnknownNameError(f"row of {experiment.name}", name, known)
     chosen = [row for row in experiment.rows_by_urgency if rows is None or row.name in rows]
     planned: dict[str, list[PlannedRun]] = {}
-    for name in setting.recipes_of(experiment):
+    for name in experiment.recipes if every_recipe else setting.recipes_of(experiment):
         settled = {row.name: settled_recipe(name, setting, row) for row in chosen}
         planned[name] = [
             PlannedRun(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from noiseproof.checks import check_range, check_whole
 from noiseproof.errors import InvalidArgumentError
+from noiseproof.paper.command import DEFAULT_LIMIT, command_for
 from noiseproof.paper.declaration import Experiment, load_experiment
 from noiseproof.paper.figures import figure_parts
 from noiseproof.paper.page import comparison_of, results_folder, write_page
@@ -55,8 +56,7 @@ def reproduce(
     out: str | Path = "results",
     budget: float | None = None,
     jobs: int = 1,
-    limit: int = 1000,
-    command: str | None = None,
+    limit: int = DEFAULT_LIMIT,
     progress: ProgressReporter | None = None,
 ) -> Reproduction:
     """Run a table or figure of the paper, or go on with it, and write ``OUT/NAME/README.md``.
@@ -73,7 +73,6 @@ def reproduce(
             that is being drawn is finished first.
         jobs: how many runs are made side by side, ≥ 1.
         limit: how many test samples figures and theory look at, ≥ 1.
-        command: told on the page; None for this call's.
         progress: where to report; None for nowhere.
 
     Returns:
@@ -91,39 +90,50 @@ def reproduce(
     if seeds is not None and (not seeds or len(set(seeds)) != len(seeds)):
         raise InvalidArgumentError(f"seeds must be at least one number, and none twice, got {list(seeds)}")
     planned = plan(experiment, setting, seeds, rows)
+    shown = {**_run_before(plan(experiment, setting, seeds, rows, every_recipe=True)), **planned}
     folder = results_folder(experiment, setting, Path(out))
     runs = [run for of_recipe in planned.values() for run in of_recipe]
     wrong = work(runs, deadline=deadline, jobs=jobs, progress=progress)
-    drawn = _drawn(experiment, setting, planned, folder, deadline, limit, progress or Silent())
-    page = write_page(experiment, setting, planned, folder, command or f"noiseproof paper {name}", drawn)
+    drawn = _drawn(experiment, setting, shown, planned, folder, deadline, limit, progress or Silent())
+    command = command_for(name, setting, seeds=seeds, rows=rows, jobs=jobs, limit=limit)
+    page = write_page(experiment, setting, shown, folder, command, drawn, wrong)
     comparisons = [comparison_of(experiment, of_recipe) for of_recipe in planned.values() if experiment.columns]
     return Reproduction(
         page,
         tuple(comparison_table(each) for each in comparisons if each is not None),
         sum(run.done for run in runs),
         len(runs),
-        experiment.kind == "table" or len(drawn) == len(planned),
+        experiment.kind == "table" or set(drawn) >= set(planned),
         tuple(wrong),
     )
+
+
+def _run_before(planned: Mapping[str, Sequence[PlannedRun]]) -> dict[str, Sequence[PlannedRun]]:
+    """The recipes of which anything is finished, for the page, though no data is named for them now."""
+    return {recipe: runs for recipe, runs in planned.items() if any(run.trained for run in runs)}
 
 
 def _drawn(
     experiment: Experiment,
     setting: Setting,
+    shown: Mapping[str, Sequence[PlannedRun]],
     planned: Mapping[str, Sequence[PlannedRun]],
     folder: Path,
     deadline: float | None,
     limit: int,
     progress: ProgressReporter,
 ) -> dict[str, list[str]]:
-    """What the page says of the figure, for each recipe that is trained, while there is time."""
+    """What the page says of the figure, for each recipe that is trained; drawn if need be, while there is time."""
     drawn: dict[str, list[str]] = {}
     if experiment.kind == "table":
         return drawn
     several = len(experiment.recipes) > 1
-    for recipe, runs in planned.items():
-        if all(run.trained for run in runs) and (deadline is None or time.time() < deadline):
-            where = folder / recipe if several else folder
-            parts = figure_parts(experiment, setting, runs, where, limit=limit, progress=progress)
+    for recipe, runs in shown.items():
+        if not all(run.trained for run in runs):
+            continue
+        where = folder / recipe if several else folder
+        may_draw = recipe in planned and (deadline is None or time.time() < deadline)
+        parts = figure_parts(experiment, setting, runs, where, limit=limit, may_draw=may_draw, progress=progress)
+        if parts is not None:
             drawn[recipe] = [part.replace("](", f"]({recipe}/") if several else part for part in parts]
     return drawn

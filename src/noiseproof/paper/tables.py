@@ -34,11 +34,12 @@ def agreement_table(cells: Sequence[CellAgreement], titles: Mapping[str, str]) -
 
 
 def _inside(cell: CellAgreement) -> str:
-    if cell.inside_published is None:
-        return "ours" if cell.inside_ours else "no"
-    return {(True, True): "both", (True, False): "ours", (False, True): "the paper's", (False, False): "no"}[
-        cell.inside_ours, cell.inside_published
-    ]
+    if cell.inside_ours is None and cell.inside_published is None:
+        return ""
+    ours, published = bool(cell.inside_ours), bool(cell.inside_published)
+    if ours and published:
+        return "both"
+    return "ours" if ours else "the paper's" if published else "no"
 
 
 def order_table(orders: Sequence[OrderAgreement]) -> Table:
@@ -60,11 +61,20 @@ def order_table(orders: Sequence[OrderAgreement]) -> Table:
     )
 
 
-def contradictions(orders: Sequence[OrderAgreement], titles: Mapping[str, str]) -> list[str]:
-    """Say of every pair that is the other way round here by how much, in the paper and here."""
+def contradictions(
+    orders: Sequence[OrderAgreement], titles: Mapping[str, str], *, with_published: bool = True
+) -> list[str]:
+    """Say of every pair that is the other way round here by how much.
+
+    Args:
+        orders: of all columns.
+        titles: by row.
+        with_published: whether the paper's difference may stand beside ours.
+    """
     return [
-        f"{short_name(order.column)}: the paper has {titles[pair.better]} {pair.published:.2f} points above "
-        f"{titles[pair.other]}; here it is {-pair.points:.2f} points below."
+        f"{short_name(order.column)}: the paper has {titles[pair.better]} "
+        f"{f'{pair.published:.2f} points ' if with_published else ''}above {titles[pair.other]}; here it is "
+        f"{-pair.points:.2f} points below."
         for order in orders
         for pair in order.pairs
         if pair.outcome == "opposite"

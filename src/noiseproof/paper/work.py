@@ -38,7 +38,7 @@ def check_folders(planned: Sequence[PlannedRun]) -> None:
     """
     for run in planned:
         if (run.folder / "recipe.yaml").is_file():
-            require_same_recipe(run.folder, run.recipe)
+            require_same_recipe(run.folder, run.recipe, "choose another folder for runs with --runs")
 
 
 def work(

@@ -13,11 +13,11 @@ __all__ = ["comparison_records", "comparison_table"]
 
 def comparison_table(comparison: Comparison) -> Table:
     """Accuracy in percent, a row per method and a column per perturbation, like the paper's Tables 1 to 3."""
-    decimals = _decimals(comparison)
+    decimals, several = _decimals(comparison), len(comparison.seeds) > 1
     rows = tuple(
         (
             Entry(comparison.method_titles[method]),
-            *(_entry(comparison.cell(method, column), decimals) for column in comparison.perturbations),
+            *(_entry(comparison.cell(method, column), decimals, several) for column in comparison.perturbations),
         )
         for method in comparison.methods
     )
@@ -56,10 +56,12 @@ def _decimals(comparison: Comparison) -> int:
     return decimals_for(len(report.labels))
 
 
-def _entry(cell: Cell, decimals: int) -> Entry:
+def _entry(cell: Cell, decimals: int, several: bool) -> Entry:
     mean, over_seeds, over_draws = (
         f"{100 * value:.{decimals}f}" for value in (cell.mean, cell.std_over_seeds, cell.std_over_draws)
     )
+    if math.isnan(cell.std_over_seeds) and several:
+        return Entry(mean, f"(one seed, {over_draws})" if cell.std_over_draws > 0 else "(one seed)", cell.best)
     if math.isnan(cell.std_over_seeds):
         return Entry(f"{mean} ±{over_draws}" if cell.std_over_draws > 0 else mean, best=cell.best)
     return Entry(f"{mean} ±{over_seeds}", f"({over_draws})" if cell.std_over_draws > 0 else "", cell.best)

@@ -58,8 +58,10 @@ def require_free(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool)
     require_same_recipe(folder, recipe)
 
 
-def require_same_recipe(folder: Path, recipe: Recipe) -> None:
-    """Raise where the run in ``folder`` was made by another recipe, naming the differences."""
+def require_same_recipe(
+    folder: Path, recipe: Recipe, advice: str = "choose another folder with --out, or pass --overwrite"
+) -> None:
+    """Raise where the run in ``folder`` was made by another recipe, naming the differences and what to do."""
     there = load_recipe(folder / "recipe.yaml")
     settled = recipe.with_precision(there.train.precision)  # a run goes on in the precision that it began in
     known, wanted = there.for_run(there.method, there.seed).settings(), settled.settings()
@@ -67,10 +69,7 @@ def require_same_recipe(folder: Path, recipe: Recipe) -> None:
         known["data"].pop("source"), wanted["data"].pop("source")
     differences = _differences(known, wanted)
     if differences:
-        raise RunFolderError(
-            f"{folder} holds a run of another recipe ({'; '.join(differences)}); choose another folder with --out, or "
-            "pass --overwrite"
-        )
+        raise RunFolderError(f"{folder} holds a run of another recipe ({'; '.join(differences)}); {advice}")
 
 
 def clear(folder: Path) -> None:
