@@ -13,6 +13,7 @@ import torch
 from noiseproof.explaining import Explanation, explain, write_figures
 from noiseproof.explaining.readings import reading
 from noiseproof.files import write_text
+from noiseproof.paper.claims import claims_of
 from noiseproof.paper.declaration import Experiment
 from noiseproof.paper.plan import PlannedRun, Setting
 from noiseproof.progress import ProgressReporter
@@ -62,15 +63,25 @@ def figure_parts(
     note = "" if setting.comparable(experiment) else "Not at the paper's scale or settings."
     files, table = write_figures(found, [experiment.name], folder, note=note)
     first = next(iter(found.values()))
-    shown = [table.to_markdown()] if table else [
-        f"![{experiment.title}]({files[0].name})", reading(experiment.name, found).to_markdown().strip()
-    ]  # fmt: skip
+    if table is not None:
+        shown = [table.to_markdown()]
+    else:
+        by_row = dict(zip((run.row.name for run in runs), found.values(), strict=True))
+        shown = [
+            "\n".join(_told(text, holds) for text, holds in claims_of(experiment.name, by_row)),
+            f"![{experiment.title}]({files[0].name})",
+            reading(experiment.name, found).to_markdown().strip(),
+        ]
     parts = [*shown, _looked_at(experiment.name, first)]
     if experiment.name in ("fig12", "fig13") and setting.scale == "reduced":
         parts.append("This network has fewer blocks than the paper's, which has four.")
     kept = {"key": key, "parts": parts, "files": [file.name for file in files]}
     write_text(folder / KEPT, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
     return parts
+
+
+def _told(claim: str, holds: bool) -> str:
+    return f"- {claim} {'So it is here.' if holds else '**Not so here.**'}"
 
 
 def _looked_at(name: str, explained: Explanation) -> str:
