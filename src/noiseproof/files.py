@@ -54,23 +54,51 @@ def keep_as(path: Path, other: Path) -> None:
 def sole_user(folder: Path) -> Iterator[bool]:
     """Inside the block no other process gets ``folder`` this way; yields whether this one did.
 
-    The lock is on the folder itself, so that it leaves no file and ends with the process, however that ends. Where
-    folders cannot be locked (Windows, some network file systems) everyone gets it.
+    The folder is made if it is not there; if it is still empty at the end it is removed again, with the parents made
+    for it. The lock is on the folder itself, so that it leaves no file and ends with the process, however that ends.
+    Where folders cannot be locked (Windows, some network file systems) everyone gets it.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield True
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = _locked(folder)
+    if handle is None:
+        yield False
+        return
     try:
+        yield True
+    finally:
+        for place in made:
+            try:
+                place.rmdir()
+            except OSError:  # in use by now
+                break
+        fcntl.flock(handle, fcntl.LOCK_UN)  # also for children that were forked meanwhile
+        os.close(handle)
+
+
+def _locked(folder: Path) -> int | None:
+    """A handle that holds the lock of the folder of this name, or None where another process has it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # removed by the process that had it
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-            return
+            os.close(handle)
+            return None
         except OSError:
+            return handle
+        try:
+            if os.path.samestat(os.fstat(handle), folder.stat()):
+                return handle
+        except FileNotFoundError:
             pass
-        yield True
-    finally:
         os.close(handle)
 
 

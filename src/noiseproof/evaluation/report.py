@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         Raises:
             UnknownNameError: the report has no such perturbation.
         """
-        results = {key: self[key] for key in keys}
+        results = {key: replace(self[key], key=key) for key in keys}
         return RobustnessReport(results, self.labels, self.class_names, self.seed, self.caveat)
 
     def joined(self, other: RobustnessReport) -> RobustnessReport:
@@ -154,8 +154,10 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         """
         if self.seed != other.seed or not np.array_equal(self.labels, other.labels):
             raise InvalidArgumentError("reports can be joined if they are of the same samples and the same seed")
-        results = {**self._results, **other._results}
-        return RobustnessReport(results, self.labels, self.class_names, self.seed, other.caveat)
+        newer = {result.spec: (key, result) for key, result in other.items()}
+        results = dict(newer.get(result.spec, (key, result)) for key, result in self.items())
+        caveat = " ".join(dict.fromkeys(filter(None, (self.caveat, other.caveat))))
+        return RobustnessReport({**results, **other}, self.labels, self.class_names, self.seed, caveat)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RobustnessReport):

@@ -46,6 +46,7 @@ class Discriminative(Method):
 
     def __init__(self, model: FeatureClassifier, options: Options) -> None:
         super().__init__(model, options)
+        self._wanted = self.views_for(options)
         self.discriminative = DiscriminativeLoss(
             model.num_classes, model.embedding_dim, **options.model_dump(exclude={"passes", "softmax_on"})
         )
@@ -68,7 +69,7 @@ class Discriminative(Method):
         return StepResult(loss, parts, logits, views.labels)
 
     def _embedded(self, views: Views) -> tuple[Tensor, Tensor | None]:
-        if "noisy" in self.views_for(self.options):
+        if "noisy" in self._wanted:
             return embed_views(self.model, *views.pair(), self.options.passes)
         if views.clean is None:
             raise InvalidArgumentError("this method needs views.clean, got None")

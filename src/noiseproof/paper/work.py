@@ -10,8 +10,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import torch
@@ -28,6 +31,8 @@ from noiseproof.training.folder import require_same_recipe
 from noiseproof.training.run import load_data
 
 __all__ = ["check_folders", "work"]
+
+_INTERRUPTED, _TERMINATED = 130, 143  # exit codes
 
 
 def check_folders(planned: Sequence[PlannedRun]) -> None:
@@ -79,7 +84,7 @@ def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: Prog
             continue
         try:
             _stop_when_over(deadline)
-            splits = data.of(run)
+            splits = data.of(run, planned)
         except BudgetSpentError:
             break
         except NoiseproofError as error:
@@ -91,21 +96,28 @@ def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: Prog
             continue
         except BudgetSpentError:
             break
-        except NoiseproofError as error:
+        except (NoiseproofError, OSError, torch.OutOfMemoryError) as error:
             wrong[run.name] = f"{run.name}: {error}"
     return list(wrong.values())
 
 
 class _DataOfTheMoment:
-    """The data of the last recipe asked for, so that runs on the same data load it once."""
+    """The data of the last recipe asked for, so that runs on the same data load it once.
+
+    It must be what the finished runs of that recipe were made with: no table mixes data.
+    """
 
     def __init__(self) -> None:
         self._settings: object = None
         self._splits: Splits | None = None
 
-    def of(self, run: PlannedRun) -> Splits:
+    def of(self, run: PlannedRun, planned: Sequence[PlannedRun]) -> Splits:
         if self._splits is None or self._settings != run.recipe.data:
-            self._settings, self._splits = run.recipe.data, load_data(run.recipe)
+            splits = load_data(run.recipe)
+            for other in planned:
+                if other.trained and other.recipe.name == run.recipe.name:
+                    Run(other.folder).check_data(splits)
+            self._settings, self._splits = run.recipe.data, splits
         return self._splits
 
 
@@ -163,6 +175,29 @@ def _side_by_side(planned: Sequence[PlannedRun], deadline: float | None, jobs: i
     for worker in workers:
         worker.start()
 
+    with _passing_on_signals(workers):
+        for worker in workers:
+            worker.join()
+    codes = [worker.exitcode or 0 for worker in workers]
+    if _INTERRUPTED in codes:
+        raise KeyboardInterrupt
+    if any(code in (-signal.SIGTERM, _TERMINATED) for code in codes):
+        raise SystemExit(_TERMINATED)
+    wrong = {
+        f"a process ended with code {code}, killed for memory perhaps; its runs are left" for code in codes if code
+    }
+    while not answers.empty():
+        wrong |= set(answers.get())
+    return sorted(wrong)
+
+
+@contextmanager
+def _passing_on_signals(workers: Sequence[BaseProcess]) -> Iterator[None]:
+    """Inside the block SIGTERM and Ctrl-C go to the workers, which end by themselves."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
     def pass_on(number: int, _: FrameType | None) -> None:
         for worker in workers:
             if worker.is_alive() and worker.pid is not None:
@@ -170,28 +205,20 @@ def _side_by_side(planned: Sequence[PlannedRun], deadline: float | None, jobs: i
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for worker in workers:
-            worker.join()
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    codes = [worker.exitcode for worker in workers]
-    if 130 in codes:
-        raise KeyboardInterrupt
-    if stopped := [code for code in codes if code]:
-        raise SystemExit(max(stopped, key=abs) if max(stopped) > 0 else 1)
-    wrong: list[str] = []
-    while not answers.empty():
-        wrong += answers.get()
-    return sorted(set(wrong))
 
 
 def _worker(
     planned: Sequence[PlannedRun], deadline: float | None, threads: int, answer: Callable[[list[str]], None]
 ) -> None:
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # or a terminal's Ctrl-C would come twice, from it and from the parent
     torch.set_num_threads(threads)
     console = Console(stderr=True, force_terminal=False)
     try:
         answer(_share(planned, deadline, ConsoleProgress(console)))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)

@@ -180,19 +180,14 @@ def train(
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes, but those of the same training, out of a run folder; one that stays empty is removed."""
+    """Keep other processes, but those of the same training, out of a run folder."""
     if not is_main_process():
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with sole_user(folder) as alone:
-            if not alone:
-                raise RunBusyError(f"another process is training in {folder}")
-            yield
-    finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    with sole_user(folder) as alone:
+        if not alone:
+            raise RunBusyError(f"another process is training in {folder}")
+        yield
 
 
 def _trained(

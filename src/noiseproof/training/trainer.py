@@ -72,6 +72,7 @@ class Trainer:
         self.average = _Average(method.model, settings.ema_decay)
         self.best = _Best()
         self.step = 0
+        self.spent = 0.0  # seconds on the present epoch, before the last stop
         self.monitor = LossMonitor(0)
 
     @property
@@ -125,13 +126,16 @@ class Trainer:
                 break
             if any_process(bool(stop)) and self.step % self.batches.steps_per_epoch:
                 self.monitor.check()  # what is not finite is never saved
+                self.spent += time.perf_counter() - started
                 checkpoint(self.state_dict())
                 stop.stop()
         self.monitor.check()
         metrics = self._metrics(epoch)
-        seconds = time.perf_counter() - started
+        seconds = self.spent + time.perf_counter() - started
+        self.spent = 0.0
         metrics["seconds"] = round(seconds, 3)
-        seen = min((self.step - begun) * self.recipe.train.batch_size, len(self.splits.train))
+        steps = self.step - epoch * self.batches.steps_per_epoch
+        seen = min(steps * self.recipe.train.batch_size, len(self.splits.train))
         metrics["samples_per_second"] = round(seen / seconds, 1)
         on_epoch(metrics)
         task.advance(0, self._note(started, begun))
@@ -201,6 +205,7 @@ class Trainer:
         scaler = self.accelerator.scaler
         return {
             "step": self.step,
+            "spent": self.spent,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -213,6 +218,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to where :meth:`state_dict` was taken."""
         self.step = state["step"]
+        self.spent = state.get("spent", 0.0)  # not in checkpoints of older versions
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
