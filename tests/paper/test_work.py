@@ -388,7 +388,7 @@ def test_data_that_changed_is_refused(source: str, tmp_path: Path, clock: Clock,
     before = lasting(run.folder)
     change_pixels(path)
     (line,) = work([run])
-    assert line.startswith(f"{run.name}: ")
+    assert line.startswith(run.recipe.name)
     assert "has changed" in line
     assert lasting(run.folder) == before
 
