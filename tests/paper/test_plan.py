@@ -11,7 +11,7 @@ from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.evaluation.views import view
 from noiseproof.methods import METHODS
 from noiseproof.paper import PlannedRun, Row, Setting, experiment_names, load_experiment, plan
-from noiseproof.paper.plan import measured_so_far, settled_recipe
+from noiseproof.paper.planning import measured_so_far, settled_recipe
 from noiseproof.training import load_recipe
 from tests.evaluation.problems import report
 from tests.paper.problems import planned_runs

@@ -17,7 +17,7 @@ from noiseproof.cli.common import SetOption, overrides_of, progress, show, split
 from noiseproof.cli.console import errors, output
 
 if TYPE_CHECKING:
-    from noiseproof.paper.plan import Setting
+    from noiseproof.paper.planning import Setting
 
 __all__ = ["paper"]
 
@@ -70,8 +70,8 @@ def paper(
     """
     from noiseproof.paper import load_experiment
     from noiseproof.paper.durations import seconds
-    from noiseproof.paper.plan import Setting
-    from noiseproof.paper.reproduce import reproduce
+    from noiseproof.paper.planning import Setting
+    from noiseproof.paper.reproduction import reproduce
 
     if name == "list":
         _list(Setting(scale.value, preset.value, {}, overrides_of(changes, None), runs))
@@ -109,7 +109,7 @@ def _sources(given: Sequence[str], recipes: Sequence[str]) -> dict[str, str]:
 def _list(setting: Setting) -> None:
     """What every experiment needs, what it costs, and how much of it is done."""
     from noiseproof.paper import experiment_names, load_experiment
-    from noiseproof.paper.plan import plan
+    from noiseproof.paper.planning import plan
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "what", "data", "runs", "epochs each", "passes over the data", "done"):

@@ -1,8 +1,8 @@
 """The paper's tables and figures, each a declared experiment that can be run, stopped, gone on with and compared."""
 
 from noiseproof.paper.declaration import Experiment, Published, Row, experiment_names, load_experiment
-from noiseproof.paper.plan import PlannedRun, Setting, plan
-from noiseproof.paper.reproduce import Reproduction, reproduce
+from noiseproof.paper.planning import PlannedRun, Setting, plan
+from noiseproof.paper.reproduction import Reproduction, reproduce
 
 __all__ = [
     "Experiment",

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from noiseproof.evaluation import Cell, Comparison, MethodDifference, compare_methods
 from noiseproof.paper.declaration import Published
 
+OUTCOMES = ("same", "open", "opposite")
 _ROUNDING = 1e-9  # percentage points, far below what one sample is worth
 
-__all__ = ["CellAgreement", "OrderAgreement", "PairOrder", "cell_agreements", "order_agreements"]
+__all__ = ["OUTCOMES", "CellAgreement", "OrderAgreement", "PairOrder", "cell_agreements", "order_agreements"]
 
 
 @dataclass(frozen=True)

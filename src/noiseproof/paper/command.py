@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from noiseproof.paper.plan import Setting
+from noiseproof.paper.planning import Setting
 
 __all__ = ["DEFAULT_LIMIT", "as_yaml", "command_for"]
 

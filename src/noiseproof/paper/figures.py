@@ -15,7 +15,7 @@ from noiseproof.explaining.readings import reading
 from noiseproof.files import write_text
 from noiseproof.paper.claims import claims_of
 from noiseproof.paper.declaration import Experiment
-from noiseproof.paper.plan import PlannedRun, Setting
+from noiseproof.paper.planning import PlannedRun, Setting
 from noiseproof.progress import ProgressReporter
 from noiseproof.training import Run
 from noiseproof.training.run import load_data

@@ -10,11 +10,11 @@ from typing import Any
 
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.files import write_text
-from noiseproof.paper.agreement import cell_agreements, order_agreements
+from noiseproof.paper.agreement import OUTCOMES, OrderAgreement, cell_agreements, order_agreements
 from noiseproof.paper.command import as_yaml
 from noiseproof.paper.declaration import Experiment
 from noiseproof.paper.durations import in_words
-from noiseproof.paper.plan import PlannedRun, Setting, measured_so_far
+from noiseproof.paper.planning import PlannedRun, Setting, measured_so_far
 from noiseproof.paper.tables import agreement_table, contradictions, order_table
 from noiseproof.reporting import accuracy_plot, comparison_records, comparison_table, to_svg
 from noiseproof.reporting.tables import to_csv
@@ -100,8 +100,8 @@ def _label(experiment: Experiment, setting: Setting, runs: Sequence[PlannedRun])
     said = []
     if setting.scale == "reduced":
         said.append(
-            "**Reduced scale**: a smaller network and a shorter schedule than the paper's, for two CPU cores. What is "
-            "better than what may be set against the paper, the numbers may not."
+            "**Reduced scale**: a smaller network and a shorter schedule than the paper's, for two CPU cores. The "
+            "order of the methods may be set against the paper's; the numbers may not."
         )
     if setting.preset != "paper":
         said.append(f"Preset `{setting.preset}`: as the authors' published code does it.")
@@ -120,58 +120,69 @@ def _label(experiment: Experiment, setting: Setting, runs: Sequence[PlannedRun])
 
 
 def _table_parts(
-    experiment: Experiment,
-    setting: Setting,
-    recipe: str,
-    runs: Sequence[PlannedRun],
-    folder: Path,
-    prefix: str,
+    experiment: Experiment, setting: Setting, recipe: str, runs: Sequence[PlannedRun], folder: Path, prefix: str
 ) -> list[str]:
+    """The accuracies of one recipe, how they go with the paper's, and a plot; writes the files with the numbers."""
     comparison = comparison_of(experiment, runs)
     if comparison is None:
         return []
-    titles = comparison.method_titles
-    parts = [comparison_table(comparison).to_markdown()]
-    summary: dict[str, Any] = {
-        "experiment": experiment.name,
-        "scale": setting.scale,
-        "preset": setting.preset,
-        "changes": dict(setting.changes),
-        "caveat": comparison.caveat,
-        "accuracies": comparison_records(comparison),
-        "recipes": {run.row.name: run.recipe.settings() for run in runs},
-    }
-    if published := experiment.published.get(recipe):
-        orders = order_agreements(comparison, published, experiment.columns)
-        counts = {outcome: sum(order.count(outcome) for order in orders) for outcome in ("same", "open", "opposite")}
-        against = contradictions(orders, titles, with_published=setting.comparable(experiment))
-        parts.insert(0, _verdict(counts))
-        parts.append(order_table(orders).to_markdown())
-        if against:
-            parts.append("### Against the paper\n\n" + "\n".join(f"- {line}" for line in against))
-        elif len(comparison.seeds) > 1:
-            parts.append("No two rows are the other way round than in the paper beyond both intervals.")
-        else:
-            parts.append("One training seed: no order is decided.")
-        if setting.comparable(experiment):
+    published = experiment.published.get(recipe)
+    orders = order_agreements(comparison, published, experiment.columns) if published else []
+    _write_numbers(experiment, setting, runs, comparison, orders, folder, prefix)
+    parts = [_verdict(orders), comparison_table(comparison).to_markdown()]
+    if published:
+        comparable = setting.comparable(experiment)
+        parts += _order_parts(orders, comparison, comparable=comparable)
+        if comparable:
             cells = cell_agreements(comparison, published, experiment.columns)
-            parts.append(agreement_table(cells, titles).to_markdown())
-        summary["orders"] = [
-            {"column": o.column, "ours": o.ours, "published": o.published,
-             **{outcome: o.count(outcome) for outcome in ("same", "open", "opposite")}}
-            for o in orders
-        ]  # fmt: skip
+            parts.append(agreement_table(cells, comparison.method_titles).to_markdown())
     if len(experiment.columns) > 1:
-        name = f"{prefix}accuracy.svg"
+        parts.append(f"![Accuracy by row and perturbation]({prefix}accuracy.svg)")
         figure = accuracy_plot(comparison)
         figure.suptitle(" ".join(filter(None, (_short_label(setting), comparison.caveat))), fontsize="small")
-        write_text(folder / name, to_svg(figure, standalone=True))
-        parts.append(f"![Accuracy by row and perturbation]({name})")
-    settings = {"scale": setting.scale, "preset": setting.preset, "changed": bool(setting.changes)}
-    records = [{**settings, **record} for record in comparison_records(comparison)]
-    write_text(folder / f"{prefix}table.csv", to_csv(records))
-    write_text(folder / f"{prefix}table.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / f"{prefix}accuracy.svg", to_svg(figure, standalone=True))
     return parts
+
+
+def _order_parts(orders: Sequence[OrderAgreement], comparison: Comparison, *, comparable: bool) -> list[str]:
+    """The order of the rows, and plainly what is the other way round than in the paper."""
+    table = order_table(orders).to_markdown()
+    against = contradictions(orders, comparison.method_titles, with_published=comparable)
+    if against:
+        return [table, "### Against the paper\n\n" + "\n".join(f"- {line}" for line in against)]
+    if len(comparison.seeds) > 1:
+        return [table, "No two rows are the other way round than in the paper beyond both intervals."]
+    return [table, "One training seed: no order is decided."]
+
+
+def _write_numbers(
+    experiment: Experiment,
+    setting: Setting,
+    runs: Sequence[PlannedRun],
+    comparison: Comparison,
+    orders: Sequence[OrderAgreement],
+    folder: Path,
+    prefix: str,
+) -> None:
+    """Write ``table.csv`` and ``table.json``."""
+    records = comparison_records(comparison)
+    label = {"scale": setting.scale, "preset": setting.preset}
+    summary: dict[str, Any] = {
+        "experiment": experiment.name,
+        **label,
+        "changes": dict(setting.changes),
+        "caveat": comparison.caveat,
+        "accuracies": records,
+        "orders": [
+            {"column": order.column, "ours": order.ours, "published": order.published}
+            | {outcome: order.count(outcome) for outcome in OUTCOMES}
+            for order in orders
+        ],
+        "recipes": {run.row.name: run.recipe.settings() for run in runs},
+    }
+    changed = {"changed": bool(setting.changes)}
+    write_text(folder / f"{prefix}table.csv", to_csv([{**label, **changed, **record} for record in records]))
+    write_text(folder / f"{prefix}table.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
 def _short_label(setting: Setting) -> str:
@@ -179,15 +190,15 @@ def _short_label(setting: Setting) -> str:
     return ", ".join(filter(None, said)).capitalize() + "." if any(said) else ""
 
 
-def _verdict(counts: Mapping[str, int]) -> str:
+def _verdict(orders: Sequence[OrderAgreement]) -> str:
     """How the order of the rows here goes with the paper's, in a sentence."""
-    total = sum(counts.values())
-    if not total:
+    same, undecided, opposite = (sum(order.count(outcome) for order in orders) for outcome in OUTCOMES)
+    if not same + undecided + opposite:
         return ""
     return (
-        f"Of {_counted(total, 'pair')} of rows that the paper sets apart, over all columns, **{counts['same']} stand "
-        f"the same way round here, {counts['opposite']} the other way round**, and {counts['open']} cannot be told "
-        "apart."
+        f"Of {_counted(same + undecided + opposite, 'pair')} of rows that the paper sets apart, over all columns, "
+        f"**{same} stand the same way round here, {opposite} the other way round**, and {undecided} cannot be "
+        "told apart."
     )
 
 

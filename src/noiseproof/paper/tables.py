@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from noiseproof.paper.agreement import CellAgreement, OrderAgreement
+from noiseproof.paper.agreement import OUTCOMES, CellAgreement, OrderAgreement
 from noiseproof.reporting.tables import Entry, Table, percent, short_name
 
 __all__ = ["agreement_table", "contradictions", "order_table"]
@@ -52,7 +52,7 @@ def order_table(orders: Sequence[OrderAgreement]) -> Table:
                 Entry(short_name(order.column)),
                 Entry(" > ".join(order.ours)),
                 Entry(" > ".join(order.published)),
-                *(Entry(str(order.count(outcome))) for outcome in ("same", "open", "opposite")),
+                *(Entry(str(order.count(outcome))) for outcome in OUTCOMES),
             )
             for order in orders
         ),

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -24,8 +24,8 @@ from noiseproof.data import LabelledDataset, Splits
 from noiseproof.errors import BudgetSpentError, NoiseproofError, RunBusyError
 from noiseproof.evaluation import evaluate
 from noiseproof.files import sole_user
-from noiseproof.paper.plan import EVALUATION_SEED, PlannedRun, measured_so_far
-from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent
+from noiseproof.paper.planning import EVALUATION_SEED, PlannedRun, measured_so_far
+from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent, Task
 from noiseproof.training import Run, train
 from noiseproof.training.folder import require_same_recipe
 from noiseproof.training.run import load_data
@@ -157,11 +157,14 @@ def _stop_when_over(deadline: float | None) -> None:
 
 
 class _Named:
-    """Reports under the name of a run."""
+    """Reports a training under the name of its planned run, which tells the row too."""
 
     def __init__(self, progress: ProgressReporter, run: PlannedRun) -> None:
-        self._progress, self._name = progress, run.name
-        self.task = lambda _title, total: progress.task(f"train {self._name}", total)
+        self._progress, self._run = progress, run
+
+    def task(self, title: str, total: int) -> AbstractContextManager[Task]:
+        _, _, more = title.partition(f"seed {self._run.recipe.seed}")
+        return self._progress.task(f"train {self._run.name}{more}", total)
 
 
 def _side_by_side(planned: Sequence[PlannedRun], deadline: float | None, jobs: int) -> list[str]:

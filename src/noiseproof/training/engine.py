@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
 
-__all__ = ["any_process", "is_main_process", "make_accelerator", "native_precision", "wait_for_everyone"]
+__all__ = [
+    "any_process",
+    "device_name",
+    "is_main_process",
+    "make_accelerator",
+    "native_precision",
+    "wait_for_everyone",
+]
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -34,6 +43,14 @@ def native_precision() -> str:
         return "bf16" if fast else "fp32"
     known = getattr(torch.cpu, "get_capabilities", _capabilities_of_older_torch)()
     return "bf16" if any(there and name.endswith("bf16") for name, there in known.items()) else "fp32"
+
+
+def device_name() -> str:
+    """Return what training runs on, for people: the GPU's name, or the processor's."""
+    if torch.cuda.is_available() and not _on_cpu():
+        return str(torch.cuda.get_device_name())
+    name = getattr(torch.cpu, "get_capabilities", _capabilities_of_older_torch)().get("cpu_name")
+    return f"{name}, {platform.machine()}" if name else f"{platform.machine()} CPU"
 
 
 def _capabilities_of_older_torch() -> dict[str, bool]:

@@ -37,7 +37,7 @@ from noiseproof.models.files import ModelDescription, load_model, save_buffers, 
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
-from noiseproof.training.engine import is_main_process, native_precision, wait_for_everyone
+from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
 from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
 from noiseproof.training.log import MetricsLog, require_tensorboard
 from noiseproof.training.recipe import Recipe
@@ -334,7 +334,7 @@ def with_provenance(recipe: Recipe, splits: Splits) -> Recipe:
     provenance = {
         "versions": {name: version(name) for name in _VERSIONED},
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU",
+        "device": device_name(),
         "threads": torch.get_num_threads(),
         "data_fingerprint": splits.fingerprint(),
         "samples": {name: len(part) for name, part in vars(splits).items() if part is not None},
