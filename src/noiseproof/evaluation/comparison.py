@@ -80,6 +80,12 @@ class Comparison:
         """The number of draws of the random perturbations."""
         return max(len(result.correct) for by_seed in self.reports.values() for result in _first(by_seed).values())
 
+    @property
+    def random(self) -> bool:
+        """Whether any of the perturbations is random."""
+        reports = (report for by_seed in self.reports.values() for report in by_seed.values())
+        return any(result.random for report in reports for result in report.values())
+
     def cell(self, method: str, perturbation: str) -> Cell:
         """Return the accuracy of ``method`` under ``perturbation``."""
         results = [report[perturbation] for report in self.reports[method].values()]

@@ -71,7 +71,8 @@ def _caption(comparison: Comparison) -> str:
     seeds, draws = len(comparison.seeds), comparison.draws
     if draws == 1:
         over = f"mean ± std over {seeds} training seeds" if seeds > 1 else "one training seed"
-        return f"Accuracy in %: {over}, one draw of the noise. Bold: best mean of the column."
+        noise = ", one draw of the noise" if comparison.random else ""
+        return f"Accuracy in %: {over}{noise}. Bold: best mean of the column."
     if seeds > 1:
         spread = f"mean ± std over {seeds} training seeds (std over {draws} draws of the noise)"
     else:
