@@ -24,7 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 # What NumPy, zipfile and json raise for files that are missing, cut short, damaged or something else altogether.
 _UNREADABLE = (
-    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SyntaxError,
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SyntaxError, MemoryError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ __all__ = [
     "ModelSplitError",
     "NoiseproofError",
     "NonFiniteLossError",
+    "NonFiniteWeightsError",
     "RecipeError",
     "RunBusyError",
     "RunFolderError",
@@ -80,6 +81,20 @@ class NonFiniteLossError(NoiseproofError, ArithmeticError):
 
     def __reduce__(self) -> tuple[type, tuple[str, float, int, int]]:
         return type(self), (self.part, self.value, self.epoch, self.step)
+
+
+class NonFiniteWeightsError(NoiseproofError, ArithmeticError):
+    """A step left NaN or infinity in a model, though its loss was finite."""
+
+    def __init__(self, name: str, epoch: int, step: int) -> None:
+        self.name, self.epoch, self.step = name, epoch, step
+        super().__init__(
+            f"{name} holds values that are not finite after step {step}, in epoch {epoch}, though the loss was finite"
+            "; try a smaller train.optimizer.lr or set train.clip_grad_norm"
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
+        return type(self), (self.name, self.epoch, self.step)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

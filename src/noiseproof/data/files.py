@@ -59,7 +59,9 @@ class ImageFiles(LabelledDataset):
         """SHA-256 over the pictures' names, sizes in bytes and labels, and the size they are brought to."""
         digest = hashlib.sha256(repr(self.size).encode())
         for path, label in zip(self.paths, self.labels.tolist(), strict=True):
-            digest.update(f"{path.parent.name}/{path.name}:{path.stat().st_size}:{label}\n".encode())
+            digest.update(
+                f"{path.parent.name}/{path.name}:{path.stat().st_size}:{label}\n".encode(errors="surrogateescape")
+            )
         return digest.hexdigest()
 
     def loaded(self) -> ArrayDataset:

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from noiseproof.errors import DataError
 
-__all__ = ["decode_rgb"]
+__all__ = ["FORMATS", "decode_rgb"]
+
+# Pillow goes by what is in a file, not by its name; of other formats some are handed to programs outside (EPS).
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def decode_rgb(file: BinaryIO | Path, name: str, size: tuple[int, int] | None = None) -> Tensor:
@@ -30,7 +33,7 @@ def decode_rgb(file: BinaryIO | Path, name: str, size: tuple[int, int] | None = 
         DataError: not a picture, truncated, or so large that decoding it looks like an attack.
     """
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             rgb = _opaque(picture).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read the picture {name}: {error}") from error

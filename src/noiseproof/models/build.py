@@ -59,6 +59,8 @@ def build_model(
         ModelSplitError: a torchvision or timm model that does not end in an ``nn.Linear``.
         NoiseproofError: pretrained weights were asked for and cannot be fetched.
     """
+    if not isinstance(name, str):
+        raise InvalidArgumentError(f"the model's name must be text, got {name!r}")
     check_whole("num_classes", num_classes, 2)
     check_whole("in_channels", in_channels, 1)
     if embedding_dim is not None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from noiseproof.errors import NoiseproofError
+from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.files import write_atomically
 from noiseproof.models.build import build_model
 from noiseproof.models.classifier import FeatureClassifier
@@ -20,6 +21,7 @@ from noiseproof.models.classifier import FeatureClassifier
 __all__ = ["ModelDescription", "describes_itself", "load_model", "read_description", "save_buffers", "save_model"]
 
 _KEY = "noiseproof.model"
+_OF_THE_DATA = ("name", "num_classes", "embedding_dim", "in_channels", "mean", "std")
 _PRETRAINED = ("weights", "pretrained")  # what torchvision and timm call the option
 
 
@@ -51,6 +53,9 @@ class ModelDescription:
         Raises:
             NoiseproofError: pretrained weights cannot be fetched; and what :func:`noiseproof.build_model` raises.
         """
+        given = [key for key in self.options if key in _OF_THE_DATA]
+        if given:
+            raise InvalidArgumentError(f"model.options.{given[0]} is given by the data or by the recipe: leave it out")
         options = {key: value for key, value in self.options.items() if pretrained or key not in _PRETRAINED}
         return build_model(
             self.name,
@@ -89,10 +94,14 @@ def read_description(path: Path) -> ModelDescription:
         raise NoiseproofError(f"{path} holds weights, but not which model they belong to")
     try:
         fields = json.loads(metadata[_KEY])
-        tuples = {key: tuple(fields[key]) for key in ("class_names", "input_shape", "mean", "std")}
-        return ModelDescription(**{**fields, **tuples})
-    except (ValueError, TypeError, KeyError) as error:
-        raise NoiseproofError(f"the description of the model in {path} cannot be read: {error!r}") from error
+        description = TypeAdapter(ModelDescription).validate_python(fields)
+        unknown = set(fields) - set(asdict(description))
+        if unknown or not description.input_shape or not description.class_names:
+            raise ValueError(f"unknown keys {sorted(unknown)}" if unknown else "it names no input shape or no classes")
+        return description
+    except (ValueError, TypeError, RecursionError) as error:
+        wrong = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NoiseproofError(f"the description of the model in {path} cannot be read: {wrong}") from error
 
 
 def describes_itself(path: Path) -> bool:

@@ -57,7 +57,7 @@ class OptimizerSettings(_Settings):
     """name and its usual arguments; momentum and nesterov belong to ``sgd``."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(1e-3, gt=0, le=1e6)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0)
@@ -81,7 +81,7 @@ class TrainSettings(_Settings):
     ``checkpoint_every`` counts epochs."""
 
     epochs: int = Field(200, ge=1)
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, ge=2, le=2**31)
     max_steps: int | None = Field(None, ge=1)
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()

@@ -80,10 +80,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise RecipeError(f"write an override as key=value, such as train.epochs=50, got {text!r}")
-    try:
-        return path.strip(), _plain_numbers(yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the value of {path.strip()!r} cannot be read: {value!r}") from error
+    return path.strip(), _from_yaml(value, f"the value of {path.strip()!r}")
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -98,10 +95,12 @@ def _read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     base, seen = own.pop("extends", None), {name}
     ancestors = []
     while base is not None:
+        if not isinstance(base, str):
+            raise RecipeError(f"the recipe {name} must extend a recipe by its name, got {base!r}")
         if base in seen:
             raise RecipeError(f"the recipe {name} extends itself, by way of {base!r}")
         seen.add(base)
-        ancestors.append(_read_file(str(base)))
+        ancestors.append(_read_file(base))
         base = ancestors[-1].pop("extends", None)
     for ancestor in reversed(ancestors):
         below = _over(below, ancestor)
@@ -121,13 +120,37 @@ def _read_file(name: str) -> dict[str, Any]:
         text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     else:
         raise UnknownNameError("recipe", name, recipe_names())
-    try:
-        raw = _plain_numbers(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
+    raw = _from_yaml(text, f"the recipe {name}")
     if not isinstance(raw, dict):
         raise RecipeError(f"the recipe {name} must be a mapping of keys to values")
     return raw
+
+
+def _from_yaml(text: str, what: str) -> Any:
+    """Read plain YAML: no tags that make objects, and no aliases, which let nine lines stand for a billion values.
+
+    Raises:
+        RecipeError: anything else; ``what`` says where.
+    """
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise RecipeError(f"{what} uses YAML aliases (*name), which recipes do not have")
+        value = _plain_numbers(yaml.safe_load(text))
+        if _holds_bytes(value):
+            raise RecipeError(f"{what} holds binary data, which recipes do not have")
+        return value
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise RecipeError(f"{what} is nested too deeply") from None
+    except (ValueError, LookupError, AttributeError) as error:  # of values that are not what their tags say
+        raise RecipeError(f"{what} holds a value that cannot be read: {error}") from error
+
+
+def _holds_bytes(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_bytes, (*value, *value.values())))
+    return any(map(_holds_bytes, value)) if isinstance(value, list | set | tuple) else isinstance(value, bytes)
 
 
 def _put(raw: dict[str, Any], path: str, value: Any) -> None:

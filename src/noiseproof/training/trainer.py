@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from noiseproof import seeding
 from noiseproof.data import LabelledDataset, Splits, augmentation
+from noiseproof.errors import NonFiniteWeightsError
 from noiseproof.evaluation import evaluate
 from noiseproof.methods import Method
 from noiseproof.models import FeatureClassifier
@@ -125,11 +127,11 @@ class Trainer:
             if self.step == self.total_steps:
                 break
             if any_process(bool(stop)) and self.step % self.batches.steps_per_epoch:
-                self.monitor.check()  # what is not finite is never saved
+                self._require_finite()  # what is not finite is never saved
                 self.spent += time.perf_counter() - started
                 checkpoint(self.state_dict())
                 stop.stop()
-        self.monitor.check()
+        self._require_finite()
         metrics = self._metrics(epoch)
         seconds = self.spent + time.perf_counter() - started
         self.spent = 0.0
@@ -147,6 +149,13 @@ class Trainer:
         if stopping:
             stop.stop()
 
+    def _require_finite(self) -> None:
+        """Raise where a part of the loss, a weight or a buffer is NaN or infinite."""
+        self.monitor.check()
+        for name, tensor in self.method.state_dict().items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise NonFiniteWeightsError(name, self.finished_epochs + 1, self.step)
+
     def _step(self, views: Any) -> None:
         settings = self.recipe.train
         seeding.reseed_global(
@@ -161,7 +170,9 @@ class Trainer:
         if self.accelerator.device.type == "cpu" or self.step % _STEPS_BETWEEN_LOOKS == 0:
             self.monitor.check()
         self.optimizer.step()
-        self.scheduler.step()
+        with warnings.catch_warnings():  # of a first step that a gradient scaler left out
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            self.scheduler.step()
         self.average.update()
         self.step += 1
 

@@ -12,7 +12,15 @@ from noiseproof.data.dataset import LabelledDataset
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.registry import Registry
 
-__all__ = ["SOURCES", "SourceData", "SourceOptions", "data_folder", "existing_folder", "refuse_argument"]
+__all__ = [
+    "SOURCES",
+    "SourceData",
+    "SourceOptions",
+    "data_folder",
+    "existing_folder",
+    "numbered_classes",
+    "refuse_argument",
+]
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,22 @@ class SourceOptions(NamedTuple):
     download: bool = False
 
 
+_MOST_CLASSES = 1_000_000
+
 SOURCES: Registry[Callable[[str, SourceOptions], SourceData]] = Registry(
     "data source", package="noiseproof.data.sources"
 )
+
+
+def numbered_classes(largest: int) -> list[str]:
+    """Return a name for each class from 0 to ``largest``.
+
+    Raises:
+        DataError: so many that the labels are no numbers of classes.
+    """
+    if largest >= _MOST_CLASSES:
+        raise DataError(f"labels must be numbers of classes, from 0 on without large gaps, got {largest}")
+    return [str(number) for number in range(largest + 1)]
 
 
 def refuse_argument(name: str, argument: str) -> None:

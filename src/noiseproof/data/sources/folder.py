@@ -10,6 +10,7 @@ from PIL import Image
 
 from noiseproof.data.dataset import LabelledDataset
 from noiseproof.data.files import ImageFiles
+from noiseproof.data.images import FORMATS
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_folder
 from noiseproof.errors import DataError
 
@@ -50,6 +51,9 @@ def folder(argument: str, options: SourceOptions) -> SourceData:
 
 
 def _read(root: Path, classes: list[str], options: SourceOptions) -> LabelledDataset:
+    for name in classes:
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(f"the name of the folder {name!r} in {root} is not UTF-8: rename it")
     unknown = {path.name for path in root.iterdir() if path.is_dir() and not _hidden(path, root)} - set(classes)
     if unknown:
         raise DataError(f"{root} has the classes {', '.join(sorted(unknown))}, which the training part has not")
@@ -81,7 +85,7 @@ def _hidden(path: Path, root: Path) -> bool:
 def _size_of(path: Path) -> tuple[int, int]:
     """The size of the first picture, to which the others are brought where the recipe names none."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             return picture.height, picture.width
     except (OSError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read the picture {path}: {error}") from error

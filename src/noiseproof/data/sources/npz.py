@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from noiseproof.data.dataset import ArrayDataset
-from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions
+from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, numbered_classes
 from noiseproof.errors import DataError
 
 __all__ = ["npz"]
@@ -33,7 +33,7 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (
-        OSError, EOFError, ValueError, TypeError, AttributeError, RuntimeError, SyntaxError, TokenError,
+        OSError, EOFError, ValueError, TypeError, AttributeError, RuntimeError, SyntaxError, TokenError, MemoryError,
         zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise DataError(f"cannot read {argument} as an .npz archive: {error}") from error
@@ -42,10 +42,12 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
         raise DataError(f"{argument} needs arrays x and y (and x_test with y_test), it has: {', '.join(arrays)}")
     labels = {name: _labels(name, arrays[name]) for name in ("y", "y_test") if name in arrays}
     largest = max(int(part.max(initial=0)) for part in labels.values())
-    listed = arrays.get("class_names", np.arange(largest + 1))
-    if listed.ndim != 1:
-        raise DataError(f"class_names must be a list of names, got an array of shape {listed.shape}")
-    names = [str(name) for name in listed]
+    if "class_names" not in arrays:
+        names = numbered_classes(largest)
+    elif arrays["class_names"].ndim == 1:
+        names = [str(name) for name in arrays["class_names"]]
+    else:
+        raise DataError(f"class_names must be a list of names, got an array of shape {arrays['class_names'].shape}")
     train = ArrayDataset(_inputs("x", arrays["x"]), torch.from_numpy(labels["y"]), names)
     if "x_test" not in arrays:
         return SourceData(train)

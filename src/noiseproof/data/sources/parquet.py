@@ -18,7 +18,7 @@ from torch import Tensor
 
 from noiseproof.data.dataset import ArrayDataset
 from noiseproof.data.images import decode_rgb
-from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_folder
+from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_folder, numbered_classes
 from noiseproof.errors import DataError
 
 __all__ = ["parquet"]
@@ -47,8 +47,8 @@ def parquet(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG00
     parts = {part: _load(shards[split]) for part, splits in wanted.items() for split in splits if split in shards}
     if "train" not in parts:
         raise DataError(f"{folder} holds no files named train-00000-of-….parquet; found splits: {sorted(shards)}")
-    counted = [str(number) for number in range(max(int(part.labels.max()) for part in parts.values()) + 1)]
-    names = parts["train"].class_names or counted
+    largest = max(int(part.labels.max()) for part in parts.values())
+    names = parts["train"].class_names or numbered_classes(largest)
     data = {part: ArrayDataset(loaded.images, loaded.labels, names) for part, loaded in parts.items()}
     return SourceData(data["train"], test=data.get("test"), validation=data.get("validation"))
 
@@ -79,6 +79,9 @@ def _load(paths: list[Path]) -> _Part:
             raise DataError(
                 f"row {row} of {paths[0].name} and its like has no {'image' if label is not None else 'label'}"
             )
+        if not isinstance(cell["bytes"], bytes) or not abs(label) < 2**63:
+            wrong = "bytes" if not isinstance(cell["bytes"], bytes) else "label"
+            raise DataError(f"row {row} of {paths[0].name} and its like holds {wrong} that cannot be read")
     names = [f"row {row}" + (f" ({cell['path']})" if cell.get("path") else "") for row, cell in enumerate(cells)]
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda cell, name: decode_rgb(io.BytesIO(cell["bytes"]), name), cells, names))
@@ -105,6 +108,9 @@ def _columns(table: Any, path: Path) -> tuple[str, str]:
 
 def _class_names(schema: Any, column: str) -> list[str]:
     """The names in the schema's metadata; none where it has none."""
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
-    return [str(name) for name in names or []]
+    try:
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names") or []
+        return [str(name) for name in names]
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise DataError(f"the names of the classes in the Parquet metadata cannot be read: {error}") from error
