@@ -1,11 +1,12 @@
 # make demo   sets up .venv and trains, measures and compares the five methods on handwritten digits
 # make test   sets up .venv and runs linters, type checker and tests
+# make torture  kills 50 trainings and more, fills disks, and tells what came of it in figures; about half an hour
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test torture lint clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -13,6 +14,9 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+torture: $(INSTALLED)
+	NOISEPROOF_TORTURE=50 $(BIN)/python -m pytest -rP tests/torture
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -162,12 +162,14 @@ def test_overwriting_helps_where_all_are_damaged(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_what_was_there(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in two.iterdir()}
 
-    def full(sealed: Any, path: Path) -> None:
-        Path(path).write_bytes(b"half of a checkpoint")
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> None:
+        write(path, bytes(content)[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match="No space"):
             save_checkpoint(two, state(3))
     assert {path.name: path.read_bytes() for path in two.iterdir()} == before

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from noiseproof.errors import InvalidArgumentError, NoiseproofError
@@ -72,7 +72,7 @@ def save_model(path: Path, model: FeatureClassifier, description: ModelDescripti
     """Write the weights of ``model`` and its description to ``path``, whole or not at all."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {_KEY: json.dumps(asdict(description))}  # one key: the file's bytes depend on the order of several
-    write_atomically(path, lambda temporary: save_file(weights, temporary, metadata))
+    _write_whole(path, save(weights, metadata))
 
 
 def save_buffers(path: Path, method: nn.Module) -> None:
@@ -80,7 +80,16 @@ def save_buffers(path: Path, method: nn.Module) -> None:
     own = {name: tensor for name, tensor in method.state_dict().items() if not name.startswith("model.")}
     if own:
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
-        write_atomically(path, lambda temporary: save_file(kept, temporary))
+        _write_whole(path, save(kept))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """As an OSError that names the file, where the disk is full; the library's own writing hides the cause."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(path, write)
 
 
 def read_description(path: Path) -> ModelDescription:

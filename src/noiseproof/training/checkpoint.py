@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,23 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     sealed = {"state": state, "sha256": _digest(state)}
 
     def write(path: Path) -> None:
-        torch.save(sealed, path)
+        whole = io.BytesIO()  # so that a full disk is an OSError that names the file
+        torch.save(sealed, whole)
+        path.write_bytes(whole.getbuffer())
         if (folder / LAST).exists():
             keep_as(folder / LAST, folder / PREVIOUS)
 
     write_atomically(folder / LAST, write)
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, *, repair: bool = False) -> dict[str, Any] | None:
     """Read the newest whole checkpoint in ``folder``; None where there is none at all.
 
     A damaged one is warned about, and the one before is used.
+
+    Args:
+        folder: the run folder.
+        repair: whether to remove a damaged one, so that more can be saved.
 
     Raises:
         RunFolderError: there are checkpoints, but all are damaged.
@@ -47,6 +54,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     for path in found:
         state = _verified(path)
         if state is not None:
+            if repair and path.name == PREVIOUS:
+                (folder / LAST).unlink(missing_ok=True)  # or the next save would keep it in place of this one
             return state
         warnings.warn(f"the checkpoint {path} is damaged and is not used", stacklevel=2)
     if found:
@@ -57,7 +66,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 def remove_checkpoints(folder: Path) -> None:
     """Remove what is only needed to resume."""
     for name in (LAST, PREVIOUS):
-        (folder / name).unlink(missing_ok=True)
+        if (folder / name).exists():  # on a disk that cannot be written there is nothing to remove
+            (folder / name).unlink()
 
 
 def _verified(path: Path) -> dict[str, Any] | None:

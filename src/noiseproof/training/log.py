@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +33,9 @@ class MetricsLog:
         self._write = write
         self._board = _board(folder / "tensorboard", keep_epochs + 1) if tensorboard and write else None
         if write:
-            kept = self._path.read_text(encoding="utf-8").splitlines()[:keep_epochs] if self._path.is_file() else []
+            kept = _whole_lines(self._path)[:keep_epochs]
+            if len(kept) < keep_epochs:
+                warnings.warn(f"{self._path} has lost the metrics of {keep_epochs - len(kept)} epochs", stacklevel=3)
             write_text(self._path, "".join(line + "\n" for line in kept))
 
     def add(self, metrics: dict[str, Any]) -> None:
@@ -40,6 +44,8 @@ class MetricsLog:
             return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint may follow, which counts on this line
         if self._board is not None:
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, metrics["epoch"])
@@ -52,6 +58,17 @@ class MetricsLog:
     ) -> None:
         if self._board is not None:
             self._board.close()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a log up to the first that was half written."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines):
+        try:
+            json.loads(line)
+        except ValueError:
+            return lines[:number]
+    return lines
 
 
 def require_tensorboard() -> None:

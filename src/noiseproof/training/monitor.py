@@ -75,21 +75,27 @@ class LossMonitor:
             values = over_processes(values)
         return dict(zip([*self._names, "accuracy"], values.tolist(), strict=True))
 
-    def state_dict(self, over_processes: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """The sums so far, averaged over all processes, so that an epoch may be finished later by as many."""
+    def state_dict(self, gather: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """The sums so far of every process, so that an epoch may be finished later, by as many or by others.
+
+        Args:
+            gather: joins the rows (1, n) of all processes to (processes, n).
+        """
         return {
             "names": self._names,
-            "sums": None if self._sums is None else over_processes(self._sums),
-            "correct": None if self._correct is None else over_processes(self._correct),
+            "sums": None if self._sums is None else gather(self._sums.unsqueeze(0)),
+            "correct": None if self._correct is None else gather(self._correct.reshape(1)),
             "steps": self._steps,
             "seen": self._seen,
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from the sums of :meth:`state_dict`."""
+    def load_state_dict(self, state: dict[str, Any], device: torch.device, rank: int = 0, world_size: int = 1) -> None:
+        """Go on from the sums of :meth:`state_dict`: its own, or their mean where there are more or less."""
         if state["sums"] is None:
             return
         self._names, self._steps, self._seen = state["names"], state["steps"], state["seen"]
-        self._sums, self._correct = state["sums"].to(device), state["correct"].to(device)
+        own = rank if len(state["sums"]) == world_size else None
+        sums, correct = (state[key].mean(0) if own is None else state[key][own] for key in ("sums", "correct"))
+        self._sums, self._correct = sums.to(device), correct.to(device)
         self._first_bad = torch.full_like(self._sums, math.inf)
         self._bad_values = torch.zeros_like(self._sums)

@@ -172,6 +172,8 @@ def train(
     chosen = settled.with_precision(_precision(folder, resume))
     splits = data if data is not None else _load_data_first_process_first(settled)
     with _alone_in(folder):
+        if is_main_process():  # again, now that nobody else can change it
+            require_free(folder, settled, overwrite=overwrite, resume=resume)
         title = f"train {chosen.method}, seed {chosen.seed}" + (
             "" if chosen is settled else f", {chosen.train.precision}"
         )
@@ -214,7 +216,7 @@ def _trained(
         built = METHODS[settled.method](description.build(), settled.options(settled.method))
     _check_fit(built.model, splits, settled)
     trainer = Trainer(built, splits, settled)
-    state = load_checkpoint(folder) if resume else None
+    state = load_checkpoint(folder, repair=first) if resume else None
     if state is not None:
         _check_data(folder, splits)
         trainer.load_state_dict(state)

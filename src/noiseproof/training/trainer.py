@@ -223,7 +223,7 @@ class Trainer:
             "scaler": None if scaler is None else scaler.state_dict(),
             "average": self.average.state_dict(),
             "best": vars(self.best),
-            "monitor": self.monitor.state_dict(self._mean_over_processes),
+            "monitor": self.monitor.state_dict(self.accelerator.gather),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -238,7 +238,12 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.best = _Best(**state["best"])
         self.monitor = LossMonitor(self.finished_epochs)
-        self.monitor.load_state_dict(state["monitor"], self.accelerator.device)
+        self.monitor.load_state_dict(
+            state["monitor"],
+            self.accelerator.device,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
 
 
 class _Best:
