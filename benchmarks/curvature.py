@@ -12,7 +12,7 @@ import noiseproof as npf
 from benchmarks.memory import peak_of
 from benchmarks.ratios import Ratio, arguments, measure, save
 
-IMAGES, PROBES, STEP = 32, 20, 1e-2
+IMAGES, PROBES, STEP = 8, 20, 1e-2
 
 
 def straightforward(model: nn.Module, images: Tensor, labels: Tensor, probes: int, *, again: bool) -> Tensor:

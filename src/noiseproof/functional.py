@@ -25,6 +25,7 @@ R = TypeVar("R")
 
 # Squared distance of two rows over the sum of their squared lengths, from which on float64 tells them apart for sure.
 _SAME_ROWS = 1e-14
+_CLASSES_AT_ONCE = 2048
 
 
 def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
@@ -197,29 +198,40 @@ def bias_or_zero(weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def _nearest_boundary(points: Tensor, classes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return argmax_{i≠c} (z_i − z_c) / ‖W_i − W_c‖ for points (R, d) of ``classes`` (R,): (R,)."""
-    own = classes.unsqueeze(1)
-    logits = F.linear(points, weight, bias)
-    gaps = logits.sub_(logits.gather(1, own))
-    quotients = gaps.mul_(_inverse_row_distances(classes, weight))
-    return quotients.scatter_(1, own, -torch.inf).argmax(1)
+    """Return argmax_{i≠c} (z_i − z_c) / ‖W_i − W_c‖ for points (R, d) of ``classes`` (R,): (R,).
+
+    Boundaries are looked at a block of classes at a time, so that what is in hand stays small.
+    """
+    own_rows = F.embedding(classes, weight)
+    own_logits = ((points * own_rows).sum(1) + bias[classes]).unsqueeze(1)
+    found: list[tuple[Tensor, Tensor]] = []
+    for start in range(0, weight.shape[0], _CLASSES_AT_ONCE):
+        block = slice(start, start + _CLASSES_AT_ONCE)
+        gaps = F.linear(points, weight[block], bias[block]).sub_(own_logits)
+        quotients = gaps.mul_(_inverse_row_distances(own_rows, weight[block]))
+        others = torch.arange(start, start + quotients.shape[1], device=classes.device)
+        largest, place = quotients.masked_fill_(others == classes.unsqueeze(1), -torch.inf).max(1)
+        found.append((largest, place + start))
+    if len(found) == 1:
+        return found[0][1]
+    largest, places = (torch.stack(each, 1) for each in zip(*found, strict=True))
+    return places.gather(1, largest.argmax(1, keepdim=True)).squeeze(1)
 
 
-def _inverse_row_distances(classes: Tensor, weight: Tensor) -> Tensor:
-    """1 / ‖W_c − W_i‖ for the rows c of ``classes`` (R,) and all rows i: (R, C), 0 where the rows coincide.
+def _inverse_row_distances(rows: Tensor, weight: Tensor) -> Tensor:
+    """1 / ‖W_r − W_i‖ of (R, d) rows to all of (C, d): (R, C), 0 where they coincide.
 
-    By ‖W_c‖² + ‖W_i‖² − 2 W_c·W_i, which is a matrix product, many times faster than distance by distance. It cancels
+    By ‖W_r‖² + ‖W_i‖² − 2 W_r·W_i, which is a matrix product, many times faster than distance by distance. It cancels
     where rows are close, so that float32 rows are multiplied in float64: what is lost then lies below what tells one
     float32 row from another, and rows closer than that count as the same. Float64 rows, and devices without float64,
     take the slow way.
     """
     if weight.dtype != torch.float32 or weight.device.type == "mps":
-        distances = _row_distances(F.embedding(classes, weight), weight)
+        distances = _row_distances(rows, weight)
         return distances.reciprocal().masked_fill(distances == 0, 0)
-    wide = weight.double()
-    squares = wide.square().sum(1)
-    lengths = squares + squares[classes].unsqueeze(1)
-    squared = torch.addmm(lengths, F.embedding(classes, wide), wide.T, alpha=-2)
+    wide, others = rows.double(), weight.double()
+    lengths = wide.square().sum(1, keepdim=True) + others.square().sum(1)
+    squared = torch.addmm(lengths, wide, others.T, alpha=-2)
     same = squared <= lengths.mul_(_SAME_ROWS)
     return squared.float().rsqrt_().masked_fill_(same, 0)
 

@@ -74,7 +74,9 @@ def _caption(comparison: Comparison) -> str:
         noise = ", one draw of the noise" if comparison.random else ""
         return f"Accuracy in %: {over}{noise}. Bold: best mean of the column."
     if seeds > 1:
-        spread = f"mean ± std over {seeds} training seeds (std over {draws} draws of the noise)"
+        fewer = any(len(by_seed) < seeds for by_seed in comparison.reports.values())
+        over = f"{'up to ' if fewer else ''}{seeds} training seeds"
+        spread = f"mean ± std over {over} (std over {draws} draws of the noise)"
     else:
         spread = f"mean ± std over {draws} draws of the noise, one training seed"
     return f"Accuracy in %: {spread}. Bold: best mean of the column."
