@@ -199,7 +199,7 @@ def map_figure(
                 list(grid[0, 0].collections),
                 labels,
                 loc="outside lower center",
-                ncols=min(10, len(labels)),
+                ncols=_columns_that_fit(figure, labels),
                 frameon=False,
                 fontsize="small",
                 markerscale=3,
@@ -269,6 +269,12 @@ def _plain_ticks(axes: Axes) -> None:
 def _plain(legend) -> None:  # type: ignore[no-untyped-def]
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _columns_that_fit(figure: Figure, labels: Sequence[str]) -> int:
+    """How many entries of a legend in small letters stand beside each other below a figure."""
+    each = 0.4 + 0.085 * max(map(len, labels))  # inches, with marker and gap
+    return max(1, min(len(labels), int(figure.get_figwidth() / each)))
 
 
 def _legend(figure: Figure) -> None:
