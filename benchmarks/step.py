@@ -55,7 +55,6 @@ def methods(rounds: int) -> list[Ratio]:
             method_step("discriminative"),
             method_step("mixed", passes="separate"),
             rounds=rounds,
-            repeats=3,
             aim=aim,
         )
     ]
@@ -78,16 +77,18 @@ def _recipe() -> Recipe:
     return recipe.for_run("normal", 0)
 
 
-def trainer(rounds: int, steps: int = 12) -> list[Ratio]:
+def trainer(rounds: int, steps: int = 4) -> list[Ratio]:
     """An epoch of the trainer against the same batches, noise and arithmetic in a loop by hand."""
     splits, recipe = _splits(steps * BATCH), _recipe()
+    # Built beforehand, one for each timing and one to warm up: what is timed are the steps.
+    trainers = iter([Trainer(build_method("normal", network()), splits, recipe) for _ in range(rounds + 1)])
+    networks = iter([network().train() for _ in range(rounds + 1)])
 
     def trained() -> None:
-        made = Trainer(build_method("normal", network()), splits, recipe)
-        made.run(task=Silent(), on_epoch=lambda _: None, checkpoint=lambda _: None, stop=StopRequest())
+        next(trainers).run(task=Silent(), on_epoch=lambda _: None, checkpoint=lambda _: None, stop=StopRequest())
 
     def bare() -> None:
-        model = network().train()
+        model = next(networks)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
         order = torch.randperm(steps * BATCH)
         images, labels = splits.train.inputs.to(DEVICE), splits.train.labels.to(DEVICE)
