@@ -124,7 +124,7 @@ def speed(rounds: int) -> list[Ratio]:
 
 
 def growth() -> dict[str, float]:
-    """Milliseconds of one step by the number of classes, each in a process of its own, so that none disturbs another."""
+    """Milliseconds of one step by the number of classes, each in a process of its own: none disturbs another."""
     found = {}
     for num_classes in (2_000, 4_000, 8_000, 16_000):
         code = f"from benchmarks.loss import time_of_one_step; time_of_one_step({num_classes})"
