@@ -60,15 +60,18 @@ def test_saving_replaces_the_file_and_leaves_nothing_else(path: Path) -> None:
 def test_a_save_that_fails_leaves_the_earlier_file_and_nothing_else(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_weights: object, temporary: Path, _metadata: object) -> None:
-        temporary.write_bytes(b"half")
+    write = Path.write_bytes
+
+    def fail(temporary: Path, content: bytes) -> int:
+        write(temporary, content[: len(content) // 2])
         raise OSError("disk full")
 
     model = DESCRIPTIONS[0].build()
     save_model(path, model, DESCRIPTIONS[0])
-    monkeypatch.setattr("noiseproof.models.files.save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_model(path, DESCRIPTIONS[0].build(), DESCRIPTIONS[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(OSError, match="disk full"):
+            save_model(path, DESCRIPTIONS[0].build(), DESCRIPTIONS[0])
     assert [entry.name for entry in path.parent.iterdir()] == ["model.safetensors"]
     torch.testing.assert_close(load_model(path).head.weight, model.head.weight)
 

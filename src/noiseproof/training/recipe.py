@@ -57,7 +57,7 @@ class OptimizerSettings(_Settings):
     """name and its usual arguments; momentum and nesterov belong to ``sgd``."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = Field(1e-3, gt=0, le=1e6)
+    lr: float = Field(1e-3, gt=0, le=1e38)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0)
