@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -254,3 +255,18 @@ def test_a_training_that_fails_leaves_a_run_that_was_there(tmp_path: Path) -> No
     with pytest.raises(InvalidArgumentError):
         npf.train("digits", "normal", 0, MISFIT, tmp_path, overwrite=True)
     assert contents(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_locked_is_everyones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems, where asking for a lock and giving it back both fail."""
+
+    def fails(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("noiseproof.files.fcntl.flock", fails)
+    with sole_user(tmp_path / "a") as first:
+        assert first
+        with sole_user(tmp_path / "a") as second:
+            assert second
+    run = npf.train("digits", "normal", 0, TINY, tmp_path / "run")
+    assert (run.folder / "model.safetensors").is_file()

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -70,12 +70,11 @@ def sole_user(folder: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
-        for place in made:
-            try:
+        with suppress(OSError):  # in use by now
+            for place in made:
                 place.rmdir()
-            except OSError:  # in use by now
-                break
-        fcntl.flock(handle, fcntl.LOCK_UN)  # also for children that were forked meanwhile
+        with suppress(OSError):  # where the folder could not be locked
+            fcntl.flock(handle, fcntl.LOCK_UN)  # also for children that were forked meanwhile
         os.close(handle)
 
 
