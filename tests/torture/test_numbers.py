@@ -21,7 +21,13 @@ import noiseproof as npf
 import noiseproof.data
 from noiseproof import functional
 from noiseproof.data import load_splits
-from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError, NonFiniteLossError
+from noiseproof.errors import (
+    DataError,
+    InvalidArgumentError,
+    NoiseproofError,
+    NonFiniteLossError,
+    NonFiniteWeightsError,
+)
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.methods import METHODS, Method, StepResult, Views, register
 from noiseproof.perturbations.base import PERTURBATIONS
@@ -106,7 +112,7 @@ def test_a_gradient_that_is_not_finite_in_the_last_step_leaves_no_finished_run(
 ) -> None:
     """The loss of the last step is finite, the weights after it are not: they must not be kept as a result."""
     breaks(4, "gradient")
-    with pytest.raises(NoiseproofError):
+    with pytest.raises(NonFiniteWeightsError, match="after step 4, in epoch 1"):
         npf.train("digits", "breaks", 0, SHORT, tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
@@ -115,7 +121,7 @@ def test_a_gradient_that_is_not_finite_at_the_end_of_an_epoch_is_in_no_checkpoin
     tmp_path: Path, breaks: Callable[[int, str], None]
 ) -> None:
     breaks(2 * STEPS_PER_EPOCH, "gradient")
-    with pytest.raises(NoiseproofError):
+    with pytest.raises(NonFiniteWeightsError, match=f"after step {2 * STEPS_PER_EPOCH}, in epoch 2"):
         npf.train("digits", "breaks", 0, {**SHORT, "train.epochs": 4, "train.max_steps": None}, tmp_path / "run")
     state = load_checkpoint(tmp_path / "run")
     assert state is not None

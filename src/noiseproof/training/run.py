@@ -160,7 +160,7 @@ def train(
         RecipeError, UnknownNameError: see :func:`noiseproof.training.load_recipe`.
         RunFolderError: ``out`` holds a run already, one of another recipe (with ``resume``), or other files.
         RunBusyError: another process is training there.
-        NonFiniteLossError: the training diverged.
+        NonFiniteLossError, NonFiniteWeightsError: the training diverged.
         BudgetSpentError: the deadline passed.
     """
     base = load_recipe(recipe, overrides)

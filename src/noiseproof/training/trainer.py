@@ -100,9 +100,12 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: a part of the loss became NaN or infinite; names it, the epoch and the step.
+            NonFiniteWeightsError: weights did, though the loss was finite; found where they would be kept.
             KeyboardInterrupt, SystemExit, BudgetSpentError: asked to stop, after the checkpoint.
         """
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), warnings.catch_warnings():
+            # torch warns of a first step that a gradient scaler left out
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             while self.step < self.total_steps:
                 self._epoch(task, on_epoch, checkpoint, stop)
         kept = self.best.weights or self.average.weights()
@@ -152,9 +155,11 @@ class Trainer:
     def _require_finite(self) -> None:
         """Raise where a part of the loss, a weight or a buffer is NaN or infinite."""
         self.monitor.check()
-        for name, tensor in self.method.state_dict().items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise NonFiniteWeightsError(name, self.finished_epochs + 1, self.step)
+        held = {name: each for name, each in self.method.state_dict().items() if each.is_floating_point()}
+        finite = torch.stack([each.isfinite().all() for each in held.values()])
+        if not bool(finite.all()):
+            name = list(held)[int(finite.byte().argmin())]
+            raise NonFiniteWeightsError(name, (self.step - 1) // self.batches.steps_per_epoch + 1, self.step)
 
     def _step(self, views: Any) -> None:
         settings = self.recipe.train
@@ -170,9 +175,7 @@ class Trainer:
         if self.accelerator.device.type == "cpu" or self.step % _STEPS_BETWEEN_LOOKS == 0:
             self.monitor.check()
         self.optimizer.step()
-        with warnings.catch_warnings():  # of a first step that a gradient scaler left out
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-            self.scheduler.step()
+        self.scheduler.step()
         self.average.update()
         self.step += 1
 
