@@ -1,6 +1,6 @@
 # make demo   sets up .venv and trains, measures and compares the five methods on handwritten digits
 # make test   sets up .venv and runs linters, type checker and tests
-# make torture  kills 50 trainings and more, fills disks, and tells what came of it in figures; about half an hour
+# make torture  kills 50 trainings and more, fills disks, and tells what came of it in figures
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

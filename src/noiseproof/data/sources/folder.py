@@ -52,8 +52,10 @@ def folder(argument: str, options: SourceOptions) -> SourceData:
 
 def _read(root: Path, classes: list[str], options: SourceOptions) -> LabelledDataset:
     for name in classes:
-        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise DataError(f"the name of the folder {name!r} in {root} is not UTF-8: rename it")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"the name of the folder {name!r} in {root} is not UTF-8: rename it") from None
     unknown = {path.name for path in root.iterdir() if path.is_dir() and not _hidden(path, root)} - set(classes)
     if unknown:
         raise DataError(f"{root} has the classes {', '.join(sorted(unknown))}, which the training part has not")
