@@ -32,6 +32,8 @@ FIXED = [
 ]
 RANDOM = [
     "gaussian:0.3",
+    "gaussian-varying:0.3",
+    "gaussian-varying:0.3,levels=half-normal",
     "uniform:0.3",
     "laplace:0.3",
     "speckle:0.4",
@@ -48,7 +50,7 @@ RANDOM = [
     "corruption:fog,severity=2,table=imagenet",
 ]
 SPECS = [*FIXED, *RANDOM]
-ON_VECTORS = {"clean", "gaussian", "uniform", "laplace", "speckle"}
+ON_VECTORS = {"clean", "gaussian", "gaussian-varying", "uniform", "laplace", "speckle"}
 
 each_spec = pytest.mark.parametrize("spec", SPECS)
 each_fixed = pytest.mark.parametrize("spec", FIXED)
@@ -187,7 +189,7 @@ def test_an_empty_batch(spec: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "clean", "gaussian:0", "uniform:0", "laplace:0", "speckle:0", "salt-and-pepper:0", "impulse:0", "downup:1",
+        "clean", "gaussian:0", "gaussian-varying:0", "uniform:0", "laplace:0", "speckle:0", "salt-and-pepper:0", "impulse:0", "downup:1",
         "pixelate:1", "gaussian-blur:0.1", "brightness:0", "contrast:1", "fog:0,decay=2",
     ],
 )  # fmt: skip
