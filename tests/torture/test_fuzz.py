@@ -142,8 +142,8 @@ def test_any_override_is_read_or_refused(text: str) -> None:
 
 KEYS = {
     "brightness": ["shift"], "clean": [], "contrast": ["factor"], "corruption": ["kind", "severity", "table"],
-    "downup": ["factor"], "fog": ["thickness", "decay"], "gaussian": ["std"], "gaussian-varying": ["highest", "levels"], "gaussian-blur": ["std"],
-    "impulse": ["amount"], "jpeg": ["quality"], "laplace": ["std"], "motion-blur": ["radius", "std", "max_angle"],
+    "downup": ["factor"], "fog": ["thickness", "decay"], "gaussian": ["std"], "gaussian-blur": ["std"],
+    "gaussian-varying": ["highest", "levels"], "impulse": ["amount"], "jpeg": ["quality"], "laplace": ["std"], "motion-blur": ["radius", "std", "max_angle"],
     "occlusion": ["n", "size", "fill"], "pixelate": ["factor"], "salt-and-pepper": ["amount"], "shot": ["photons"],
     "speckle": ["std"], "stripes": ["n", "width", "fill"], "uniform": ["amplitude"], "gausian": ["std"],
 }  # fmt: skip
@@ -153,7 +153,9 @@ numbers = st.one_of(
     st.floats(-2, 40).map(repr),
     st.integers(-3, 100).map(str),
 )  # fmt: skip
-words = st.sampled_from(["fog", "gaussian-noise", "jpeg", "contrast", "cifar", "imagenet", "none"])
+words = st.sampled_from(
+    ["fog", "gaussian-noise", "jpeg", "contrast", "cifar", "imagenet", "none", "uniform", "half-normal"]
+)
 
 
 @st.composite
@@ -162,7 +164,7 @@ def specs(draw: st.DrawFn) -> str:
     for _ in range(draw(st.integers(1, 2))):
         name = draw(st.sampled_from(sorted(KEYS)))
         keys = [key for key in KEYS[name] if draw(st.integers(0, 5)) > 0]
-        values = [f"{key}={draw(words if key in ('kind', 'table') else numbers)}" for key in keys]
+        values = [f"{key}={draw(words if key in ('kind', 'table', 'levels') else numbers)}" for key in keys]
         values += [f"clamp={draw(st.sampled_from(['yes', 'no', '1']))}"] if draw(st.integers(0, 4)) == 0 else []
         parts.append(f"{name}:{','.join(values)}" if values else name)
     return "+".join(parts)
