@@ -189,7 +189,8 @@ def test_an_empty_batch(spec: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "clean", "gaussian:0", "gaussian-varying:0", "uniform:0", "laplace:0", "speckle:0", "salt-and-pepper:0", "impulse:0", "downup:1",
+        "clean", "gaussian:0", "gaussian-varying:0", "uniform:0", "laplace:0", "speckle:0",
+        "salt-and-pepper:0", "impulse:0", "downup:1",
         "pixelate:1", "gaussian-blur:0.1", "brightness:0", "contrast:1", "fog:0,decay=2",
     ],
 )  # fmt: skip

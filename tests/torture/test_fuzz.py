@@ -143,7 +143,8 @@ def test_any_override_is_read_or_refused(text: str) -> None:
 KEYS = {
     "brightness": ["shift"], "clean": [], "contrast": ["factor"], "corruption": ["kind", "severity", "table"],
     "downup": ["factor"], "fog": ["thickness", "decay"], "gaussian": ["std"], "gaussian-blur": ["std"],
-    "gaussian-varying": ["highest", "levels"], "impulse": ["amount"], "jpeg": ["quality"], "laplace": ["std"], "motion-blur": ["radius", "std", "max_angle"],
+    "gaussian-varying": ["highest", "levels"],
+    "impulse": ["amount"], "jpeg": ["quality"], "laplace": ["std"], "motion-blur": ["radius", "std", "max_angle"],
     "occlusion": ["n", "size", "fill"], "pixelate": ["factor"], "salt-and-pepper": ["amount"], "shot": ["photons"],
     "speckle": ["std"], "stripes": ["n", "width", "fill"], "uniform": ["amplitude"], "gausian": ["std"],
 }  # fmt: skip

@@ -121,7 +121,8 @@ class ShotNoise(Perturbation):
     """Poisson(photons · x)/photons: what a sensor counts when it is given little light.
 
     Attributes:
-        photons: how many are counted on average where a pixel is white, > 0. Fewer mean more noise.
+        photons: how many are counted on average where a pixel is white, ≥ 1e-6, which every floating type can tell
+            from 0. Fewer mean more noise.
     """
 
     name: ClassVar[str] = "shot"
@@ -130,7 +131,7 @@ class ShotNoise(Perturbation):
     photons: float
 
     def __post_init__(self) -> None:
-        check_range("photons of the perturbation 'shot'", self.photons, 0, open_low=True)
+        check_range("photons of the perturbation 'shot'", self.photons, 1e-6)
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         return torch.poisson(x.clamp_min(0) * self.photons, generator) / self.photons
