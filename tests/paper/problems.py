@@ -15,7 +15,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from noiseproof.evaluation import RobustnessReport
-from noiseproof.paper import PlannedRun, Setting, load_experiment, plan
+from noiseproof.paper import Setting, load_experiment, plan
+from noiseproof.scheduling import PlannedRun
 from tests.test_experiments import Watcher
 
 # Of recipes at full scale, whose networks have no options that another network would not take.

@@ -17,7 +17,8 @@ import torch
 
 from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.models.files import load_model, read_description, save_model
-from noiseproof.paper import PlannedRun, Reproduction, Setting, load_experiment, plan, reproduce
+from noiseproof.paper import Reproduction, Setting, load_experiment, plan, reproduce
+from noiseproof.scheduling import PlannedRun
 from noiseproof.training import Run
 from noiseproof.training.recipes import dump_recipe
 from tests.evaluation.problems import report
@@ -61,8 +62,8 @@ def made_up(
     """Make up the runs of an experiment, by row and seed."""
     for of_recipe in plan(load_experiment(name), setting, seeds).values():
         for run in of_recipe:
-            if run.row.name in right and seeds.index(run.recipe.seed) < len(right[run.row.name]):
-                make_up(run, right[run.row.name][seeds.index(run.recipe.seed)])
+            if run.row in right and seeds.index(run.recipe.seed) < len(right[run.row]):
+                make_up(run, right[run.row][seeds.index(run.recipe.seed)])
 
 
 def page_of(made: Reproduction) -> str:

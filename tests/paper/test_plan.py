@@ -10,8 +10,9 @@ import pytest
 from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.evaluation.views import view
 from noiseproof.methods import METHODS
-from noiseproof.paper import PlannedRun, Row, Setting, experiment_names, load_experiment, plan
-from noiseproof.paper.planning import measured_so_far, settled_recipe
+from noiseproof.paper import Row, Setting, experiment_names, load_experiment, plan
+from noiseproof.paper.planning import settled_recipe
+from noiseproof.scheduling import PlannedRun, measured_so_far
 from noiseproof.training import load_recipe
 from tests.evaluation.problems import report
 from tests.paper.problems import planned_runs
@@ -27,7 +28,7 @@ SETTINGS = [
 
 
 def names(runs: list[PlannedRun]) -> list[tuple[str, int]]:
-    return [(run.row.name, run.recipe.seed) for run in runs]
+    return [(run.row, run.recipe.seed) for run in runs]
 
 
 @pytest.fixture(scope="module", params=SETTINGS, ids=["paper", "reduced", "authors-code", "reduced-authors-code"])
@@ -46,7 +47,7 @@ def test_every_row_with_one_seed_comes_before_the_next_seed() -> None:
 def test_the_rows_that_are_urgent_come_first_in_their_order() -> None:
     urgent = load_experiment("table1").model_copy(update={"run_first": ("stability", "normal")})
     runs = plan(urgent, Setting(), seeds=[0])["cifar10"]
-    assert [run.row.name for run in runs] == ["stability", "normal", "noisy", "mixed", "discriminative"]
+    assert [run.row for run in runs] == ["stability", "normal", "noisy", "mixed", "discriminative"]
 
 
 def test_chosen_seeds_keep_their_order_and_chosen_rows_that_of_urgency() -> None:
@@ -172,10 +173,11 @@ def test_the_options_of_a_row_win_over_the_preset() -> None:
 
 @pytest.mark.parametrize("name", ["table5", "table1-why"])
 def test_rows_of_one_method_differ_in_the_options_that_they_name(name: str) -> None:
+    rows = {row.name: row for row in load_experiment(name).rows}
     for run in planned_runs(name, Setting(), seeds=[0]):
-        kept = run.recipe.methods[run.row.method]
-        assert {key: kept[key] for key in run.row.options} == run.row.options
-    runs = [run for run in planned_runs(name, Setting(), seeds=[0]) if run.row.method == "discriminative"]
+        kept, row = run.recipe.methods[run.recipe.method], rows[run.row]
+        assert {key: kept[key] for key in row.options} == row.options
+    runs = [run for run in planned_runs(name, Setting(), seeds=[0]) if run.recipe.method == "discriminative"]
     assert len({run.recipe.model_dump_json() for run in runs}) == len(runs)
 
 
@@ -186,7 +188,7 @@ def test_a_row_that_is_a_name_is_the_method_of_that_name() -> None:
 
 def test_passes_count_the_views_that_each_method_looks_at() -> None:
     runs = planned_runs("table1", Setting(), seeds=[0])
-    assert {run.row.name: run.passes for run in runs} == {
+    assert {run.row: run.passes for run in runs} == {
         "normal": 200, "noisy": 200, "mixed": 400, "stability": 400, "discriminative": 400,
     }  # fmt: skip
     assert {run.passes for run in planned_runs("table5", Setting())} == {200}

@@ -20,13 +20,14 @@ import pytest
 import torch
 
 import noiseproof as npf
-import noiseproof.paper.work as work_module
+import noiseproof.scheduling.execution as work_module
 from noiseproof.data import Splits, load_splits
 from noiseproof.errors import NoiseproofError, RunFolderError
 from noiseproof.evaluation import evaluate
 from noiseproof.files import sole_user
-from noiseproof.paper import PlannedRun, Setting, reproduce
-from noiseproof.paper.work import check_folders, work
+from noiseproof.paper import Setting, reproduce
+from noiseproof.scheduling import PlannedRun
+from noiseproof.scheduling.execution import check_folders, work
 from noiseproof.training import Recipe, signals
 from noiseproof.training.run import load_data
 from tests.paper.problems import (
@@ -101,7 +102,7 @@ def test_runs_are_trained_and_measured_in_the_planned_order(source: str, whole: 
 
 def test_a_run_is_the_one_that_train_makes(source: str, whole: Path, tmp_path: Path) -> None:
     for run in two_runs(whole, source):
-        alone = npf.train(run.recipe, out=tmp_path / run.row.name)
+        alone = npf.train(run.recipe, out=tmp_path / run.row)
         assert weights_of(run) == (alone.folder / "model.safetensors").read_bytes()
 
 
@@ -294,7 +295,7 @@ def test_a_run_that_diverges_is_told_and_the_others_are_done(source: str, tmp_pa
     (first, second) = work(runs)
     assert first.startswith("cifar10, discriminative, seed 0: the loss part ")
     assert second.startswith("cifar10, discriminative, seed 1: the loss part ")
-    assert {(run.row.name, run.done) for run in runs} == {("discriminative", False), ("normal", True)}
+    assert {(run.row, run.done) for run in runs} == {("discriminative", False), ("normal", True)}
 
 
 def test_a_folder_with_other_files_is_told_and_left_alone(source: str, whole: Path, tmp_path: Path) -> None:
@@ -498,7 +499,7 @@ from pathlib import Path
 
 import torch
 
-from noiseproof.paper.work import work
+from noiseproof.scheduling.execution import work
 from tests.paper.problems import SMALL, planned_runs, setting
 
 if __name__ == "__main__":

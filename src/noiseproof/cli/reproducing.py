@@ -68,8 +68,8 @@ def paper(
 
     Nothing finished is run twice: stop it at any time and start it again. Exit code 75: work is left.
     """
+    from noiseproof.durations import seconds
     from noiseproof.paper import load_experiment
-    from noiseproof.paper.durations import seconds
     from noiseproof.paper.planning import Setting
     from noiseproof.paper.reproduction import reproduce
 

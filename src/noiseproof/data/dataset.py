@@ -6,6 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -146,6 +147,18 @@ class Splits:
     train: LabelledDataset
     validation: LabelledDataset | None
     test: LabelledDataset
+
+    def part(self, name: Literal["test", "validation"]) -> LabelledDataset:
+        """Return what models are measured on.
+
+        Raises:
+            DataError: nothing is held out for validation.
+        """
+        if name == "test":
+            return self.test
+        if self.validation is None:
+            raise DataError("nothing is held out for validation; set data.validation_fraction above 0")
+        return self.validation
 
     def fingerprint(self) -> str:
         """SHA-256 over the three parts, as hexadecimal."""

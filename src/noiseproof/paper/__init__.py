@@ -1,12 +1,11 @@
 """The paper's tables and figures, each a declared experiment that can be run, stopped, gone on with and compared."""
 
 from noiseproof.paper.declaration import Experiment, Published, Row, experiment_names, load_experiment
-from noiseproof.paper.planning import PlannedRun, Setting, plan
+from noiseproof.paper.planning import Setting, plan
 from noiseproof.paper.reproduction import Reproduction, reproduce
 
 __all__ = [
     "Experiment",
-    "PlannedRun",
     "Published",
     "Reproduction",
     "Row",

@@ -15,8 +15,9 @@ from noiseproof.explaining.readings import reading
 from noiseproof.files import write_text
 from noiseproof.paper.claims import claims_of
 from noiseproof.paper.declaration import Experiment
-from noiseproof.paper.planning import PlannedRun, Setting
+from noiseproof.paper.planning import Setting
 from noiseproof.progress import ProgressReporter
+from noiseproof.scheduling import PlannedRun
 from noiseproof.training import Run
 from noiseproof.training.run import load_data
 
@@ -66,7 +67,7 @@ def figure_parts(
     if table is not None:
         shown = [table.to_markdown()]
     else:
-        by_row = dict(zip((run.row.name for run in runs), found.values(), strict=True))
+        by_row = dict(zip((run.row for run in runs), found.values(), strict=True))
         shown = [
             "\n".join(_told(text, holds) for text, holds in claims_of(experiment.name, by_row)),
             f"![{experiment.title}]({files[0].name})",

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from noiseproof.durations import in_words
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.files import write_text
 from noiseproof.paper.agreement import OUTCOMES, OrderAgreement, cell_agreements, order_agreements
 from noiseproof.paper.command import as_yaml
 from noiseproof.paper.declaration import Experiment
-from noiseproof.paper.durations import in_words
-from noiseproof.paper.planning import PlannedRun, Setting, measured_so_far
+from noiseproof.paper.planning import Setting
 from noiseproof.paper.tables import agreement_table, contradictions, order_table
 from noiseproof.reporting import accuracy_plot, comparison_records, comparison_table, to_svg
 from noiseproof.reporting.tables import to_csv
+from noiseproof.scheduling import PlannedRun, measured_so_far
 from noiseproof.training import Recipe, Run
 
 __all__ = ["comparison_of", "results_folder", "write_page"]
@@ -36,7 +37,7 @@ def comparison_of(experiment: Experiment, planned: Sequence[PlannedRun]) -> Comp
     for run in planned:
         report = measured_so_far(run) if run.done else None
         if report is not None:
-            reports[run.row.name][run.recipe.seed] = report.only(experiment.columns)
+            reports[run.row][run.recipe.seed] = report.only(experiment.columns)
     if not any(reports.values()):
         return None
     titles = {row.name: row.title for row in experiment.rows}
@@ -111,7 +112,7 @@ def _label(experiment: Experiment, setting: Setting, runs: Sequence[PlannedRun])
         said.append(f"**Changed settings**: {changes}. Not the experiment of the paper.")
     if not experiment.data_public:
         said.append("The paper's pictures are not public: these are others, whose numbers are not the paper's.")
-    rows, seeds = ({run.row.name for run in runs}, sorted({run.recipe.seed for run in runs}))
+    rows, seeds = ({run.row for run in runs}, sorted({run.recipe.seed for run in runs}))
     if runs and len(rows) < len(experiment.rows):
         said.append(f"Only the rows {', '.join(row.name for row in experiment.rows if row.name in rows)}.")
     if runs and not set(seeds) >= set(experiment.seeds):
@@ -178,7 +179,7 @@ def _write_numbers(
             | {outcome: order.count(outcome) for outcome in OUTCOMES}
             for order in orders
         ],
-        "recipes": {run.row.name: run.recipe.settings() for run in runs},
+        "recipes": {run.row: run.recipe.settings() for run in runs},
     }
     changed = {"changed": bool(setting.changes)}
     write_text(folder / f"{prefix}table.csv", to_csv([{**label, **changed, **record} for record in records]))
@@ -205,7 +206,7 @@ def _verdict(orders: Sequence[OrderAgreement]) -> str:
 def _unfinished(runs: Sequence[PlannedRun]) -> str:
     """Which runs are missing."""
     missing = [
-        f"- {run.row.title}, seed {run.recipe.seed}: "
+        f"- {run.title}, seed {run.recipe.seed}: "
         + ("trained, not measured" if run.trained else f"{run.epochs_done} of {run.recipe.train.epochs} epochs")
         for run in runs
         if not run.done
@@ -219,7 +220,7 @@ def _copy_metrics(runs: Sequence[PlannedRun], folder: Path, prefix: str) -> None
         source = run.folder / "metrics.jsonl"
         if source.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, folder / f"{prefix}{run.row.name}-seed-{run.recipe.seed}.jsonl")
+            shutil.copyfile(source, folder / f"{prefix}{run.row}-seed-{run.recipe.seed}.jsonl")
 
 
 def _how(setting: Setting, runs: Sequence[PlannedRun]) -> str:

@@ -1,4 +1,4 @@
-"""The runs that an experiment consists of, where they lie, and how far they are."""
+"""The runs that an experiment consists of, and where they lie."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from noiseproof.errors import InvalidArgumentError, NoiseproofError, UnknownNameError
-from noiseproof.evaluation import RobustnessReport
-from noiseproof.methods import METHODS
+from noiseproof.errors import InvalidArgumentError, UnknownNameError
 from noiseproof.paper.declaration import Experiment, Row
-from noiseproof.training import Recipe, Run, load_recipe
+from noiseproof.scheduling import PlannedRun
+from noiseproof.training import Recipe, load_recipe
 
-__all__ = ["PlannedRun", "Preset", "Scale", "Setting", "measured_so_far", "plan", "settled_recipe"]
+__all__ = ["Preset", "Scale", "Setting", "plan", "settled_recipe"]
 
 Scale = Literal["full", "reduced"]
 Preset = Literal["paper", "authors-code"]
-
-EVALUATION_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -61,75 +58,6 @@ class Setting:
                     f"{experiment.name} has no data named {name!r}; it has {', '.join(experiment.recipes)}"
                 )
         return [name for name in experiment.recipes if not self.sources or name in self.sources]
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One training of an experiment.
-
-    Attributes:
-        row: which method, with which options.
-        recipe: settled: one method, one seed.
-        columns: perturbations to measure under.
-        folder: of the run.
-    """
-
-    row: Row
-    recipe: Recipe
-    columns: tuple[str, ...]
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """Recipe, row and seed, for people."""
-        return f"{self.recipe.name}, {self.row.name}, seed {self.recipe.seed}"
-
-    @property
-    def trained(self) -> bool:
-        return (self.folder / "model.safetensors").is_file()
-
-    @property
-    def done(self) -> bool:
-        """Whether it is trained and measured."""
-        return self.trained and not self.unmeasured
-
-    @property
-    def unmeasured(self) -> list[str]:
-        """The columns that are not measured yet."""
-        known = set(measured_so_far(self) or ()) if self.columns else ()
-        return [column for column in self.columns if column not in known]
-
-    @property
-    def epochs_done(self) -> int:
-        """How many epochs are behind it."""
-        try:
-            return len((self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-        except OSError:
-            return 0
-
-    @property
-    def passes(self) -> int:
-        """How often a training takes the training set through the network, forward and back."""
-        return self.recipe.train.epochs * self.views
-
-    @property
-    def views(self) -> int:
-        """How many views of a batch the method looks at."""
-        options = self.recipe.options(self.recipe.method)
-        return len(METHODS[self.recipe.method].views_for(options))
-
-
-def measured_so_far(planned: PlannedRun) -> RobustnessReport | None:
-    """Return what is measured of a run already, by the seed and number of draws that are wanted; or None."""
-    try:
-        report = Run(planned.folder).report()
-    except NoiseproofError:  # not finished, damaged, or of an older version
-        return None
-    wanted = planned.recipe.evaluate
-    if report is None or report.seed != EVALUATION_SEED:
-        return None
-    fits = all(len(result.correct) == wanted.draws for result in report.values() if result.random)
-    return report if fits else None
 
 
 def settled_recipe(name: str, setting: Setting, row: Row) -> Recipe:
@@ -177,7 +105,8 @@ def plan(
         settled = {row.name: settled_recipe(name, setting, row) for row in chosen}
         planned[name] = [
             PlannedRun(
-                row,
+                row.name,
+                row.title,
                 settled[row.name].for_run(row.method, seed),
                 experiment.columns,
                 setting.runs / settled[row.name].name / row.name / f"seed-{seed}",

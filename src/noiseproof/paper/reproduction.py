@@ -13,10 +13,10 @@ from noiseproof.paper.command import DEFAULT_LIMIT, command_for
 from noiseproof.paper.declaration import Experiment, load_experiment
 from noiseproof.paper.figures import figure_parts
 from noiseproof.paper.page import comparison_of, results_folder, write_page
-from noiseproof.paper.planning import PlannedRun, Setting, plan
-from noiseproof.paper.work import work
+from noiseproof.paper.planning import Setting, plan
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.reporting import Table, comparison_table
+from noiseproof.scheduling import PlannedRun, work
 
 __all__ = ["Reproduction", "reproduce"]
 

@@ -5,7 +5,8 @@
 ``last.ckpt``          while it trains: all that resuming needs, with the one before as ``previous.ckpt``
 ``model.safetensors``  the weights, with a description of the model; written last, so that it marks a finished run
 ``method.safetensors`` what the method itself has learnt, such as class centroids, at the last step
-``evaluation/``        robustness reports; beside it ``certification/`` and ``analysis/``, if asked for
+``evaluation/``        robustness reports; beside it ``certification/`` and ``analysis/``, if asked for, and
+                       ``validation/``, the report that a study chooses by
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -45,7 +46,11 @@ from noiseproof.training.recipes import dump_recipe, load_recipe
 from noiseproof.training.signals import stop_between_steps
 from noiseproof.training.trainer import EpochMetrics, Trainer
 
-__all__ = ["Run", "load_data", "train", "with_provenance"]
+__all__ = ["Part", "Run", "load_data", "train", "with_provenance"]
+
+Part = Literal["test", "validation"]  # what a report is about
+
+_REPORTS: dict[Part, str] = {"test": "evaluation", "validation": "validation"}
 
 _VERSIONED = ("noiseproof", "torch", "torchvision", "accelerate", "numpy", "scikit-learn")
 
@@ -110,13 +115,13 @@ class Run:
         lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
-    def save_report(self, report: RobustnessReport) -> None:
-        """Keep ``report`` in the run's folder, in place of an earlier one."""
-        report.save(self.folder / "evaluation")
+    def save_report(self, report: RobustnessReport, part: Part = "test") -> None:
+        """Keep ``report`` on a part of the data in the run's folder, in place of an earlier one."""
+        report.save(self.folder / _REPORTS[part])
 
-    def report(self) -> RobustnessReport | None:
-        """Return the report that was saved, or None."""
-        folder = self.folder / "evaluation"
+    def report(self, part: Part = "test") -> RobustnessReport | None:
+        """Return the report on a part of the data that was saved, or None."""
+        folder = self.folder / _REPORTS[part]
         return RobustnessReport.load(folder) if (folder / "report.json").is_file() else None
 
     def __repr__(self) -> str:

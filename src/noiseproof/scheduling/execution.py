@@ -24,8 +24,8 @@ from noiseproof.data import LabelledDataset, Splits
 from noiseproof.errors import BudgetSpentError, NoiseproofError, RunBusyError
 from noiseproof.evaluation import evaluate
 from noiseproof.files import sole_user
-from noiseproof.paper.planning import EVALUATION_SEED, PlannedRun, measured_so_far
 from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent, Task
+from noiseproof.scheduling.planned import EVALUATION_SEED, PlannedRun, measured_so_far
 from noiseproof.training import Run, train
 from noiseproof.training.folder import require_same_recipe
 from noiseproof.training.run import load_data
@@ -43,7 +43,7 @@ def check_folders(planned: Sequence[PlannedRun]) -> None:
     """
     for run in planned:
         if (run.folder / "recipe.yaml").is_file():
-            require_same_recipe(run.folder, run.recipe, "choose another folder for runs with --runs")
+            require_same_recipe(run.folder, run.recipe, "choose another folder for runs")
 
 
 def work(
@@ -128,11 +128,11 @@ def _finish(run: PlannedRun, splits: Splits, deadline: float | None, progress: P
     with sole_user(run.folder) as alone:
         if not alone:
             raise RunBusyError(f"another process is measuring {run.folder}")
-        _measure(run, trained, splits.test, deadline, progress)
+        _measure(run, trained, splits.part(run.part), deadline, progress)
 
 
 def _measure(
-    run: PlannedRun, trained: Run, test: LabelledDataset, deadline: float | None, progress: ProgressReporter
+    run: PlannedRun, trained: Run, data: LabelledDataset, deadline: float | None, progress: ProgressReporter
 ) -> None:
     """Measure what is not measured, and keep it after each perturbation."""
     remaining = run.unmeasured
@@ -144,10 +144,10 @@ def _measure(
         for spec in remaining:
             _stop_when_over(deadline)
             part = evaluate(
-                model, test, [spec], draws=run.recipe.evaluate.draws, seed=EVALUATION_SEED, caveat=run.recipe.caveat
+                model, data, [spec], draws=run.recipe.evaluate.draws, seed=EVALUATION_SEED, caveat=run.recipe.caveat
             )
             report = part if report is None else report.joined(part)
-            trained.save_report(report)
+            trained.save_report(report, run.part)
             task.advance()
 
 
