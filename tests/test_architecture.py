@@ -26,6 +26,7 @@ FLOORS = [
     {"explaining"},
     {"experiments"},
     {"scheduling"},
+    {"studies"},
     {"paper"},
     {"cli"},
     {"__main__"},

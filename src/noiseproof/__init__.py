@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from noiseproof.losses import DiscriminativeLoss, LossTerms
     from noiseproof.models import FeatureClassifier, Normalize, build_model
     from noiseproof.perturbations import Perturbation, perturbation
+    from noiseproof.studies import Study, sweep
     from noiseproof.training import Run, train
 
 try:
@@ -46,6 +47,7 @@ _HOMES = {
     "Perturbation": "perturbations",
     "RobustnessReport": "evaluation",
     "Run": "training",
+    "Study": "studies",
     "build_model": "models",
     "certify": "evaluation",
     "compare": "experiments",
@@ -56,6 +58,7 @@ _HOMES = {
     "evaluate_corruptions": "evaluation",
     "input_curvature": "analysis",
     "perturbation": "perturbations",
+    "sweep": "studies",
     "theory": "analysis",
     "train": "training",
 }
@@ -71,6 +74,7 @@ __all__ = [
     "Perturbation",
     "RobustnessReport",
     "Run",
+    "Study",
     "__version__",
     "build_model",
     "certify",
@@ -84,6 +88,7 @@ __all__ = [
     "geometry",
     "input_curvature",
     "perturbation",
+    "sweep",
     "theory",
     "train",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,7 @@ __all__ = [
     "OverwriteOption",
     "RecipeArgument",
     "SetOption",
+    "command_line",
     "first_process",
     "numbers",
     "overrides_of",
@@ -54,6 +57,11 @@ def show(text: str) -> None:
     if not first_process():
         return
     output().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def command_line() -> str:
+    """The command as it was given, without the folders it is not about."""
+    return shlex.join(["noiseproof", *sys.argv[1:]])
 
 
 def overrides_of(changes: list[str] | None, data: str | None) -> dict[str, Any]:

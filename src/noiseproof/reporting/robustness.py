@@ -15,7 +15,7 @@ from noiseproof.evaluation import (
     RobustnessReport,
 )
 from noiseproof.evaluation.intervals import Interval
-from noiseproof.reporting.tables import Entry, Table, decimals_for, percent, short_name
+from noiseproof.reporting.tables import Entry, Table, decimals_for, interval_text, percent, points, short_name
 
 __all__ = [
     "certification_table",
@@ -28,8 +28,6 @@ __all__ = [
     "report_table",
 ]
 
-_ROUNDING = 1e-9  # far below what one sample is worth
-
 
 def report_table(report: RobustnessReport, title: str) -> Table:
     """Accuracy in percent of one model, a row per perturbation."""
@@ -39,7 +37,7 @@ def report_table(report: RobustnessReport, title: str) -> Table:
             Entry(result.key),
             Entry(f"{'≤ ' if result.worst_case else ''}{percent(result.mean, decimals)}"),
             Entry(f"±{percent(result.std, decimals)}" if result.random and not math.isnan(result.std) else ""),
-            Entry(_interval(result.interval, decimals)),
+            Entry(interval_text(result.interval, decimals)),
             Entry(percent(result.calibration_error, 1)),
             Entry(str(len(result.correct))),
         )
@@ -132,8 +130,8 @@ def difference_table(paired: PairedReport[PairedDifference], a: str, b: str, *, 
             Entry(each.key),
             Entry(percent(each.a_mean, decimals)),
             Entry(percent(each.b_mean, decimals)),
-            Entry(_signed(each.difference, decimals)),
-            Entry(_interval(Interval(each.low, each.high), decimals, signed=True)),
+            Entry(points(each.difference, decimals)),
+            Entry(interval_text(Interval(each.low, each.high), decimals, signed=True)),
             Entry(f"{each.p_value:.2g}" if each.p_value >= 1e-4 else "< 0.0001"),
             Entry(each.verdict.replace("a better", "first better").replace("b better", "second better")),
         )
@@ -167,10 +165,10 @@ def method_difference_table(
     rows = tuple(
         (
             Entry(short_name(each.key)),
-            Entry(_signed(each.mean, decimals)),
+            Entry(points(each.mean, decimals)),
             Entry("" if math.isnan(each.std_over_seeds) else f"±{percent(each.std_over_seeds, decimals)}"),
-            Entry(_interval(each.interval_over_seeds, decimals, signed=True)),
-            Entry(_interval(each.interval_over_samples, decimals, signed=True)),
+            Entry(interval_text(each.interval_over_seeds, decimals, signed=True)),
+            Entry(interval_text(each.interval_over_samples, decimals, signed=True)),
             Entry(_verdict(each, titles)),
         )
         for each in differences
@@ -233,18 +231,6 @@ def corruption_table(
         rows,
         _with_caveats(f"{error}. Corruptions of Hendrycks and Dietterich (2019).", caveat),
     )
-
-
-def _interval(interval: Interval, decimals: int, *, signed: bool = False) -> str:
-    if math.isnan(interval.low):
-        return ""
-    write = _signed if signed else percent
-    return f"{write(interval.low, decimals)} to {write(interval.high, decimals)}"
-
-
-def _signed(value: float, decimals: int) -> str:
-    shown = 0.0 if abs(value) < _ROUNDING else 100 * value  # not −0.0, which is a 0 that was negated
-    return f"{shown:+.{decimals}f}".replace("-", "−")
 
 
 def _with_caveats(caption: str, *caveats: str) -> str:

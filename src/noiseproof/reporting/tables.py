@@ -13,7 +13,9 @@ import rich.table
 from rich import box
 from rich.text import Text
 
-__all__ = ["Entry", "Table", "decimals_for", "percent", "short_name", "to_csv"]
+__all__ = ["Entry", "Table", "decimals_for", "interval_text", "percent", "points", "short_name", "to_csv"]
+
+_ROUNDING = 1e-9  # far below what one sample is worth
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,21 @@ def to_csv(records: Sequence[dict[str, Any]]) -> str:
 def percent(value: float, decimals: int) -> str:
     """Write a share in [0, 1] in percent; nothing for NaN."""
     return "" if math.isnan(value) else f"{100 * value:.{decimals}f}"
+
+
+def points(value: float, decimals: int) -> str:
+    """Write a difference of shares in percentage points, with its sign."""
+    shown = 0.0 if abs(value) < _ROUNDING else 100 * value  # not −0.0, which is a 0 that was negated
+    return f"{shown:+.{decimals}f}".replace("-", "−")
+
+
+def interval_text(interval: tuple[float, float], decimals: int, *, signed: bool = False) -> str:
+    """Write an interval of shares in percent, or of differences in points; nothing where it is NaN."""
+    low, high = interval
+    if math.isnan(low):
+        return ""
+    write = points if signed else percent
+    return f"{write(low, decimals)} to {write(high, decimals)}"
 
 
 def short_name(key: str) -> str:

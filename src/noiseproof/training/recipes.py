@@ -14,7 +14,7 @@ from noiseproof.errors import RecipeError, UnknownNameError
 from noiseproof.losses.discriminative import LOSS_PRESETS
 from noiseproof.training.recipe import Recipe
 
-__all__ = ["dump_recipe", "load_recipe", "parse_override", "recipe_names"]
+__all__ = ["dump_recipe", "load_recipe", "parse_override", "read_yaml", "recipe_names"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -80,7 +80,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise RecipeError(f"write an override as key=value, such as train.epochs=50, got {text!r}")
-    return path.strip(), _from_yaml(value, f"the value of {path.strip()!r}")
+    return path.strip(), read_yaml(value, f"the value of {path.strip()!r}")
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -120,13 +120,13 @@ def _read_file(name: str) -> dict[str, Any]:
         text = (_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     else:
         raise UnknownNameError("recipe", name, recipe_names())
-    raw = _from_yaml(text, f"the recipe {name}")
+    raw = read_yaml(text, f"the recipe {name}")
     if not isinstance(raw, dict):
         raise RecipeError(f"the recipe {name} must be a mapping of keys to values")
     return raw
 
 
-def _from_yaml(text: str, what: str) -> Any:
+def read_yaml(text: str, what: str) -> Any:
     """Read plain YAML: no tags that make objects, and no aliases, which let nine lines stand for a billion values.
 
     Raises:

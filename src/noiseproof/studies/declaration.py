@@ -1,0 +1,106 @@
+"""A study as data: what it varies, by which design, and by what it chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from noiseproof.errors import RecipeError
+from noiseproof.studies.designs import Design, Trial, design_trials
+from noiseproof.studies.factors import Factor
+from noiseproof.training.recipes import read_yaml
+
+__all__ = ["Study", "load_study"]
+
+
+class Study(BaseModel):
+    """Settings to try, and the rule that chooses one.
+
+    Attributes:
+        recipe: name or path of the recipe that is changed.
+        title: what is asked.
+        set: changes of the recipe that hold for all trials and rivals, by dotted path.
+        vary: the factors; as YAML a mapping of dotted paths to lists of values, or to ``{low, high, scale}``.
+        design: see :func:`noiseproof.studies.designs.design_trials`.
+        trials: how many a random design tries.
+        random_seed: of a random design.
+        rivals: settings outside the design that it is held against on the test set, by name: changes of the recipe.
+        seeds: of training, for every trial.
+        score: perturbations whose mean accuracy on the validation split chooses; empty for all of the recipe.
+        finalists: how many of the best trials are trained with ``final_seeds`` too, before one is chosen.
+        final_seeds: of training, for finalists, the base and the rivals; empty for ``seeds``.
+        validation_fraction: share of every class that is held out to choose by, where the recipe holds out nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    title: str = ""
+    set: dict[str, Any] = {}
+    vary: tuple[Factor, ...] = Field(min_length=1)
+    design: Design = "one-at-a-time"
+    trials: int = Field(0, ge=0, le=10_000)
+    random_seed: int = Field(0, ge=0)
+    rivals: dict[str, dict[str, Any]] = {}
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    score: tuple[str, ...] = ()
+    finalists: int = Field(1, ge=1)
+    final_seeds: tuple[int, ...] = ()
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+
+    @field_validator("vary", mode="before")
+    @classmethod
+    def _by_path(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return tuple({"path": path, "values": values} for path, values in given.items())
+
+    @field_validator("seeds", "final_seeds")
+    @classmethod
+    def _no_seed_twice(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
+            raise ValueError("seeds are whole numbers from 0 upwards, none of them twice")
+        return seeds
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], what: str = "the study") -> Study:
+        """Make a study from plain values.
+
+        Raises:
+            RecipeError: a missing, unknown or wrong key; ``what`` says where.
+        """
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise RecipeError(f"{what} is not right: {told}") from None
+
+    @property
+    def seeds_to_decide(self) -> tuple[int, ...]:
+        """Those that finalists are trained with: the study's, then those of the final that are not among them."""
+        return tuple(dict.fromkeys((*self.seeds, *self.final_seeds)))
+
+    def design_trials(self) -> list[Trial]:
+        """Return the trials of the design, without the rivals."""
+        return design_trials(self.design, self.vary, trials=self.trials, seed=self.random_seed)
+
+
+def load_study(path: str | Path) -> Study:
+    """Read a study from a YAML file.
+
+    Raises:
+        RecipeError: not there, not YAML, or a missing, unknown or wrong key.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise RecipeError(f"the study {file} does not exist")
+    try:
+        raw = read_yaml(file.read_text(encoding="utf-8"), f"the study {file}")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"the study {file} is not text in UTF-8") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"the study {file} must be a mapping of keys to values")
+    return Study.of(raw, f"the study {file}")

@@ -1,0 +1,164 @@
+"""The page of a study, ``OUT/README.md``, and the files beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from noiseproof.evaluation import compare_methods
+from noiseproof.files import write_text
+from noiseproof.reporting import comparison_records, comparison_table, method_difference_table
+from noiseproof.reporting.tables import Table, decimals_for, to_csv
+from noiseproof.scheduling import PlannedRun
+from noiseproof.studies.designs import BASE
+from noiseproof.studies.factors import short_keys
+from noiseproof.studies.findings import Findings
+from noiseproof.studies.looks import Look
+from noiseproof.studies.planning import Plan
+from noiseproof.studies.tables import correlation_table, effect_table, ranking_records, ranking_table
+from noiseproof.training import Run
+
+__all__ = ["tables_of", "write_page"]
+
+NOTES = "notes.md"
+
+
+def write_page(
+    plan: Plan,
+    findings: Findings,
+    looks: Sequence[Look],
+    runs: Sequence[PlannedRun],
+    wrong: Sequence[str],
+    folder: Path,
+    command: str,
+) -> Path:
+    """Write ``README.md``, ``study.yaml``, ``study.json`` and ``trials.csv``; the page takes in ``notes.md``.
+
+    Args:
+        plan: of the study.
+        findings: what is measured.
+        looks: at the test set, so far.
+        runs: those that are known to be needed.
+        wrong: a line for each run that cannot be finished.
+        folder: where to write.
+        command: that makes the page again; empty for none.
+    """
+    notes = folder / NOTES
+    parts = [
+        f"# {plan.study.title or f'Study of {plan.study.recipe}'}",
+        _choice(plan, findings, looks),
+        notes.read_text(encoding="utf-8").strip() if notes.is_file() else "",
+        *(_section(table) for table in tables_of(plan, findings)),
+        "## Could not be finished\n\n" + "\n".join(f"- {line}" for line in wrong) if wrong else "",
+        _unfinished(runs, wrong),
+        _how(runs, command),
+    ]
+    records = ranking_records(findings.ranking, findings.reports, plan.score_columns, plan.columns)
+    summary = {
+        "study": plan.study.model_dump(mode="json"),
+        "trials": records,
+        "effects": [asdict(effect) for effect in findings.effects],
+        "correlations": [asdict(each) for each in findings.correlations],
+        "chosen": None if findings.chosen is None else {"trial": findings.chosen.name, **findings.chosen.changes},
+        "test": [] if findings.test is None else comparison_records(findings.test),
+        "looks": [look._asdict() for look in looks],
+    }
+    write_text(folder / "README.md", "\n\n".join(filter(None, parts)) + "\n")
+    write_text(folder / "study.yaml", _as_yaml(plan))
+    write_text(folder / "study.json", json.dumps(_finite(summary), indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "trials.csv", to_csv(records))
+    return folder / "README.md"
+
+
+def _section(table: Table) -> str:
+    title, _, body = table.to_markdown().partition("\n\n")
+    return f"## {title}\n\n{body.strip()}"
+
+
+def tables_of(plan: Plan, findings: Findings) -> list[Table]:
+    """Return what was found on the test set, then the order of the trials, then what each change is worth."""
+    tables = []
+    if findings.test is not None and findings.chosen is not None:
+        tables.append(comparison_table(findings.test))
+        tables += [
+            method_difference_table(compare_methods(findings.test, findings.chosen.name, other), plan.titles)
+            for other in findings.test.methods
+            if other != findings.chosen.name
+        ]
+    if not findings.ranking:
+        return tables
+    report = next(iter(findings.reports[findings.ranking[0].name].values()))
+    decimals, short = decimals_for(len(report.labels)), short_keys([each.path for each in plan.study.vary])
+    tables.append(ranking_table(findings.ranking, findings.reports, plan.score_columns, plan.columns, BASE))
+    if findings.effects:
+        tables.append(effect_table(findings.effects, short, plan.columns, decimals))
+    if findings.correlations:
+        tables.append(correlation_table(findings.correlations, short))
+    return tables
+
+
+def _choice(plan: Plan, findings: Findings, looks: Sequence[Look]) -> str:
+    """What was chosen, from what, and how often the test set was looked at."""
+    count = len(plan.trials)
+    if findings.chosen is None:
+        return f"Not decided yet: {len(findings.ranking)} of {count} trials are measured."
+    changes = "; ".join(f"`{path}: {value}`" for path, value in findings.chosen.changes.items()) or "nothing changed"
+    said = [
+        f"**Chosen on the validation split, from {count} trials: {findings.chosen.name}** ({changes}); "
+        "[chosen.yaml](chosen.yaml) is its recipe."
+    ]
+    if len(looks) == 1:
+        said.append(f"The test set was looked at once, at {looks[0].time}.")
+    elif looks:
+        earlier = "; ".join(f"{look.chosen} of {look.trials} trials at {look.time}" for look in looks)
+        said.append(
+            f"**The test set was looked at {len(looks)} times** ({earlier}): what was changed after the first look "
+            "may have been changed because of it, so the numbers below may be too good."
+        )
+    return " ".join(said)
+
+
+def _unfinished(runs: Sequence[PlannedRun], wrong: Sequence[str]) -> str:
+    missing = [
+        f"- {run.title}, seed {run.recipe.seed}: "
+        + (f"to be measured on the {run.part} split" if run.trained else _progress(run))
+        for run in runs
+        if not run.done and not any(line.startswith(f"{run.name}:") for line in wrong)
+    ]
+    return "## Not finished\n\n" + "\n".join(missing) if missing else ""
+
+
+def _progress(run: PlannedRun) -> str:
+    return f"{run.epochs_done} of {run.recipe.train.epochs} epochs"
+
+
+def _how(runs: Sequence[PlannedRun], command: str) -> str:
+    finished = [Run(run.folder).recipe.provenance for run in runs if run.trained]
+    said = [f"Made by `{command}`." if command else ""]
+    if finished:
+        first = finished[0]
+        versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
+        prints = ", ".join(sorted({each["data_fingerprint"][:12] for each in finished}))
+        said.append(f"Data {prints} ({first['samples']}); {first['device']}; {versions}.")
+    return "## How\n\n" + " ".join(filter(None, said)) if any(said) else ""
+
+
+def _as_yaml(plan: Plan) -> str:
+    """The study as it can be given again."""
+    kept: dict[str, Any] = plan.study.model_dump(mode="json", exclude_defaults=True)
+    kept["vary"] = {each["path"]: each["values"] for each in kept["vary"]}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,131 @@
+"""The runs of a study: its trials on the validation split, then those that are looked at on the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noiseproof.errors import InvalidArgumentError
+from noiseproof.evaluation import RobustnessReport
+from noiseproof.scheduling import PlannedRun, measured_so_far
+from noiseproof.studies.declaration import Study
+from noiseproof.studies.designs import BASE, Trial
+from noiseproof.training import Recipe, load_recipe
+from noiseproof.training.run import Part
+
+__all__ = ["Plan", "measured"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the runs of a study lie and what they are.
+
+    Attributes:
+        study: the study.
+        runs: the folder for runs, as ``TRIAL/seed-SEED``.
+        recipes: by name of trial or rival, settled but for the seed.
+        trials: of the design; the base is among them.
+        rivals: settings outside the design.
+    """
+
+    study: Study
+    runs: Path
+    recipes: Mapping[str, Recipe]
+    trials: tuple[Trial, ...]
+    rivals: tuple[Trial, ...]
+
+    @classmethod
+    def of(cls, study: Study, runs: Path, changes: Mapping[str, Any]) -> Plan:
+        """Settle every recipe, so that a mistake in any is told before anything is run.
+
+        Args:
+            study: the study.
+            runs: the folder for runs.
+            changes: of every recipe, by dotted path, which win over ``study.set`` and lose against what varies.
+
+        Raises:
+            RecipeError, UnknownNameError: a wrong key or value, with the trial's name.
+            InvalidArgumentError: trials or rivals of one name, or a score that is not measured.
+        """
+        trials = study.design_trials()
+        if not any(trial.name == BASE for trial in trials):  # a random design hardly draws the recipe as it is
+            trials = [Trial(BASE, {}), *trials]
+        rivals = [Trial(name, given) for name, given in study.rivals.items()]
+        names = [trial.name for trial in (*trials, *rivals)]
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise InvalidArgumentError(f"no two trials or rivals may have one name: {', '.join(twice)}")
+        recipes = {trial.name: _settled(study, changes, trial) for trial in (*trials, *rivals)}
+        for column in study.score:
+            if column not in recipes[BASE].evaluate.perturbations:
+                raise InvalidArgumentError(
+                    f"the score names {column!r}, which is not among evaluate.perturbations: "
+                    f"{', '.join(recipes[BASE].evaluate.perturbations)}"
+                )
+        return cls(study, runs, recipes, tuple(trials), tuple(rivals))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The perturbations that everything is measured under."""
+        return self.recipes[BASE].evaluate.perturbations
+
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        """Those whose mean accuracy chooses."""
+        return self.study.score or self.columns
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What tables print, by name of trial or rival."""
+        return {name: name for name in self.recipes}
+
+    def screening(self) -> list[PlannedRun]:
+        """Every trial with the study's seeds, one seed of all before the next."""
+        return [self._run(trial, seed, "validation") for seed in self.study.seeds for trial in self.trials]
+
+    def deciding(self, finalists: Sequence[Trial]) -> list[PlannedRun]:
+        """The finalists with all seeds."""
+        return [self._run(trial, seed, "validation") for seed in self.study.seeds_to_decide for trial in finalists]
+
+    def looking(self, chosen: Trial) -> list[PlannedRun]:
+        """The chosen trial, the base and the rivals, on the test set."""
+        shown = dict.fromkeys([chosen.name, BASE, *(rival.name for rival in self.rivals)])
+        return [
+            self._run(trial, seed, "test")
+            for seed in self.study.seeds_to_decide
+            for trial in (*self.trials, *self.rivals)
+            if trial.name in shown
+        ]
+
+    def _run(self, trial: Trial, seed: int, part: Part) -> PlannedRun:
+        recipe = self.recipes[trial.name].for_run(self.recipes[trial.name].method, seed)
+        return PlannedRun(
+            trial.name, self.titles[trial.name], recipe, self.columns, self.runs / trial.name / f"seed-{seed}", part
+        )
+
+
+def measured(runs: Sequence[PlannedRun], columns: Sequence[str]) -> dict[str, dict[int, RobustnessReport]]:
+    """Return the reports of those that are done, by row and seed."""
+    found: dict[str, dict[int, RobustnessReport]] = {}
+    for run in runs:
+        report = measured_so_far(run) if run.trained else None
+        if report is not None and set(columns) <= set(report):
+            found.setdefault(run.row, {})[run.recipe.seed] = report.only(columns)
+    return found
+
+
+def _settled(study: Study, changes: Mapping[str, Any], trial: Trial) -> Recipe:
+    overrides = {**study.set, **changes, **trial.changes}
+    wanted = {"data.validation_fraction": study.validation_fraction, "train.keep": "last", **overrides}
+    recipe = load_recipe(study.recipe, overrides if _holds_out(study.recipe, overrides) else wanted)
+    if recipe.train.keep == "best-test":
+        raise InvalidArgumentError(
+            "a study looks at the test set once, so that no weights may be chosen on it; set train.keep=last"
+        )
+    return recipe
+
+
+def _holds_out(recipe: str, overrides: Mapping[str, Any]) -> bool:
+    return load_recipe(recipe, overrides).data.validation_fraction > 0
