@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from noiseproof import seeding
 from noiseproof.errors import InvalidArgumentError
@@ -102,9 +102,11 @@ def factor(text: str) -> Factor:
             )
         values = read_yaml(f"[{given}]", f"the values of {path.strip()!r}")
         return Factor(path=path.strip(), values=tuple(values))
-    except ValueError as error:  # pydantic's is one too
-        reason = str(error).splitlines()[-2 if "\n" in str(error) else -1].strip() if str(error) else "no number"
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InvalidArgumentError(f"{text!r} cannot be varied: {reason}") from error
+    except ValueError as error:
+        raise InvalidArgumentError(f"{text!r} cannot be varied: a range goes from a number to another") from error
 
 
 def short_keys(paths: list[str]) -> dict[str, str]:
