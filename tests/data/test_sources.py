@@ -63,6 +63,26 @@ def test_the_split_is_the_same_every_time(digits: Splits) -> None:
     assert other.test.fingerprint() != digits.test.fingerprint()
 
 
+def test_training_on_a_fraction_leaves_test_and_validation_alone_and_keeps_the_balance() -> None:
+    whole = load_splits("digits", validation_fraction=0.2)
+    part = load_splits("digits", validation_fraction=0.2, train_fraction=0.25)
+    assert part.test.fingerprint() == whole.test.fingerprint()
+    assert part.validation is not None
+    assert whole.validation is not None
+    assert part.validation.fingerprint() == whole.validation.fingerprint()
+    assert len(part.train) == pytest.approx(0.25 * len(whole.train), abs=1)
+    counts, all_counts = (torch.bincount(splits.train.labels, minlength=10) for splits in (part, whole))
+    assert bool(((counts - 0.25 * all_counts).abs() <= 1).all())
+    everything = {row.numpy().tobytes() for row in whole.train.inputs}
+    assert {row.numpy().tobytes() for row in part.train.inputs} <= everything
+
+
+@pytest.mark.parametrize("fraction", [0, 1.5, -0.1])
+def test_a_fraction_to_train_on_is_a_share(fraction: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="train_fraction"):
+        load_splits("digits", train_fraction=fraction)
+
+
 def test_holding_out_for_validation_leaves_the_test_set_alone(digits: Splits) -> None:
     splits = load_splits("digits", test_fraction=0.25, validation_fraction=0.2)
     assert splits.validation is not None

@@ -75,7 +75,10 @@ class Study(BaseModel):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors())
+            told = "; ".join(
+                f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+                for each in error.errors()
+            )
             raise RecipeError(f"{what} is not right: {told}") from None
 
     @property

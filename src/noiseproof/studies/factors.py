@@ -94,14 +94,14 @@ def factor(text: str) -> Factor:
         raise InvalidArgumentError(f"write what varies as key=value,value, such as train.epochs=10,20, got {text!r}")
     ends, _, scale = given.partition(",")
     low, dots, high = ends.partition("..")
+    values = () if dots else tuple(read_yaml(f"[{given}]", f"what {path.strip()!r} is varied over"))
     try:
         if dots:
             return Factor(
                 path=path.strip(),
                 values=Range(low=float(low), high=float(high), scale=scale.strip() or "linear"),
             )
-        values = read_yaml(f"[{given}]", f"the values of {path.strip()!r}")
-        return Factor(path=path.strip(), values=tuple(values))
+        return Factor(path=path.strip(), values=values)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InvalidArgumentError(f"{text!r} cannot be varied: {reason}") from error

@@ -24,13 +24,15 @@ class _Settings(BaseModel):
 
 
 class DataSettings(_Settings):
-    """source: NAME or NAME:ARGUMENT; the fractions are held out, by class; augment: as ``crop:padding=4+flip``;
+    """source: NAME or NAME:ARGUMENT; test_fraction and validation_fraction are held out, by class;
+    train_fraction of what is left is trained on; augment: as ``crop:padding=4+flip``;
     image_size: (height, width) that pictures on disk are resized to; skip_broken: leave out pictures that cannot be
     read, instead of stopping; download: fetch a published data set that is not there."""
 
     source: str
     test_fraction: float = Field(0.2, gt=0, lt=1)
     validation_fraction: float = Field(0.1, ge=0, lt=1)
+    train_fraction: float = Field(1.0, gt=0, le=1)
     split_seed: int = Field(0, ge=0)
     augment: str = "none"
     image_size: tuple[int, int] | None = None

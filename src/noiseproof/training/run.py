@@ -280,6 +280,7 @@ def load_data(recipe: Recipe) -> Splits:
         recipe.data.source,
         test_fraction=recipe.data.test_fraction,
         validation_fraction=recipe.data.validation_fraction,
+        train_fraction=recipe.data.train_fraction,
         split_seed=recipe.data.split_seed,
         options=SourceOptions(recipe.data.image_size, recipe.data.skip_broken, recipe.data.download),
     )

@@ -18,6 +18,7 @@ def load_splits(
     *,
     test_fraction: float = 0.2,
     validation_fraction: float = 0.0,
+    train_fraction: float = 1.0,
     split_seed: int = 0,
     options: SourceOptions | None = None,
 ) -> Splits:
@@ -27,6 +28,7 @@ def load_splits(
         source: ``NAME`` or ``NAME:ARGUMENT``.
         test_fraction: share held out for testing, used where the source has no test set of its own.
         validation_fraction: share of what is left held out for choosing weights; 0 for none.
+        train_fraction: share of what is left then that is trained on; the rest is not used.
         split_seed: what the split depends on. It is not the seed of a training run, so that runs with different
             seeds are tested on the same samples.
         options: how to read it; None for the defaults.
@@ -37,6 +39,7 @@ def load_splits(
     """
     check_range("test_fraction", test_fraction, 0, 1, open_low=True, open_high=True)
     check_range("validation_fraction", validation_fraction, 0, 1, open_high=True)
+    check_range("train_fraction", train_fraction, 0, 1, open_low=True)
     name, _, argument = source.partition(":")
     loaded = SOURCES[name](argument, options or SourceOptions())
     train, validation, test = loaded.train, loaded.validation, loaded.test
@@ -52,6 +55,8 @@ def load_splits(
         train, test = stratified_split(train, test_fraction, split_seed)
     if validation is None and validation_fraction > 0:
         train, validation = stratified_split(train, validation_fraction, split_seed + 1)
+    if train_fraction < 1:
+        _, train = stratified_split(train, train_fraction, split_seed + 2)
     return Splits(train, validation, test)
 
 
