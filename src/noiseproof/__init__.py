@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         evaluate,
         evaluate_corruptions,
     )
-    from noiseproof.experiments import compare
+    from noiseproof.experiments import compare, write_report
     from noiseproof.losses import DiscriminativeLoss, LossTerms
     from noiseproof.models import FeatureClassifier, Normalize, build_model
     from noiseproof.perturbations import Perturbation, perturbation
@@ -58,6 +58,7 @@ _HOMES = {
     "perturbation": "perturbations",
     "theory": "analysis",
     "train": "training",
+    "write_report": "experiments",
 }
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "perturbation",
     "theory",
     "train",
+    "write_report",
 ]
 
 
