@@ -21,6 +21,7 @@ from noiseproof.reporting import (
     Panel,
     comparison_records,
     comparison_table,
+    findings,
     method_difference_table,
     render_page,
 )
@@ -181,7 +182,7 @@ def write_report(
     reports = {run.folder: _report_of(run, data, reporter) for run in everyone}
     names = list(dict.fromkeys(row.first.recipe.name for row in rows))
     comparison = joint_comparison(" and ".join(names[:3]), rows, reports)
-    page_of(rows, comparison, data, noise=noise)  # a noise that was not measured is told before anything is explained
+    findings(comparison, noise)  # a noise that was not measured is told before anything is explained
     page = page_of(
         rows, comparison, data, _sections(rows, places, data, explain, reporter), noise=noise, title=title,
         occasion=True,

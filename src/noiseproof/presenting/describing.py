@@ -13,7 +13,7 @@ from noiseproof.methods import METHODS
 from noiseproof.presenting.grouping import Row, differing_settings
 from noiseproof.reporting import Setup, Table
 from noiseproof.reporting.tables import Entry
-from noiseproof.reporting.wording import in_words, listed
+from noiseproof.reporting.wording import in_words, listed, quoted
 from noiseproof.training import Recipe, Run, load_recipe
 from noiseproof.training.recipes import dump_recipe
 
@@ -42,20 +42,15 @@ def setup_of(rows: Sequence[Row], comparison: Comparison, data: Splits, *, occas
 
 
 def _training(rows: Sequence[Row], recipes: Sequence[Recipe], data: Splits) -> str:
-    first = recipes[0]
-    seeds = sorted({seed for row in rows for seed in row.runs})
-    if len(rows) == 1:
-        who = f"{rows[0].title} was"
-    else:
-        count = _count(len({recipe.method for recipe in recipes}))
-        who = (
-            f"{count} training methods were" if len(rows) == int_of(recipes) else f"{_count(len(rows))} trainings were"
-        )
+    methods = {recipe.method for recipe in recipes}
+    who = f"{quoted(rows[0].title)} was" if len(rows) == 1 else (
+        f"{_count(len(rows))} {'training methods' if len(methods) == len(rows) else 'ways of training'} were"
+    )  # fmt: skip
     networks = listed(list(dict.fromkeys(recipe.model.name for recipe in recipes)))
-    epochs = listed([str(epochs) for epochs in dict.fromkeys(recipe.train.epochs for recipe in recipes)])
+    seeds = sorted({seed for row in rows for seed in row.runs})
     said = (
-        f"{who} applied to {_data(first, data)}, with the network {networks} and {epochs} "
-        f"epoch{'s' * (epochs != '1')}, {_seeds(seeds)}."
+        f"{who} applied to {_data(recipes[0], data)}, with the network {networks}, for {_length(recipes)}, with "
+        f"{_seeds(seeds)}."
     )
     if any("noisy" in METHODS[recipe.method].views_for(recipe.options(recipe.method)) for recipe in recipes):
         noises = listed([in_words(noise) for noise in dict.fromkeys(recipe.noise.train for recipe in recipes)])
@@ -63,9 +58,16 @@ def _training(rows: Sequence[Row], recipes: Sequence[Recipe], data: Splits) -> s
     return said
 
 
-def int_of(recipes: Sequence[Recipe]) -> int:
-    """How many methods there are."""
-    return len({recipe.method for recipe in recipes})
+def _length(recipes: Sequence[Recipe]) -> str:
+    """How long was trained: in steps where these ended it, else in epochs."""
+    steps = sorted({recipe.train.max_steps for recipe in recipes if recipe.train.max_steps is not None})
+    epochs = sorted({recipe.train.epochs for recipe in recipes if recipe.train.max_steps is None})
+    parts = [
+        f"{listed([f'{number:,}' for number in numbers])} {unit}{'s' * (numbers != [1])}"
+        for numbers, unit in ((epochs, "epoch"), (steps, "step"))
+        if numbers
+    ]
+    return f"at most {parts[0]}" if steps and not epochs else listed(parts)
 
 
 def _data(recipe: Recipe, data: Splits) -> str:
@@ -100,7 +102,7 @@ def _occasion(runs: Sequence[Run]) -> str:
     seconds = sum(float(epoch.get("seconds", math.nan)) for run in runs for epoch in _metrics(run))
     ended = max((run.folder / "model.safetensors").stat().st_mtime for run in runs)
     when = datetime.fromtimestamp(ended, tz=UTC).astimezone()
-    devices = list(dict.fromkeys(str(_provenance(run).get("device", "")) for run in runs))
+    devices = list(dict.fromkeys(str(run.recipe.provenance.get("device", "")) for run in runs))
     where = f" on {listed(devices)}" if all(devices) else ""
     how_long = "" if math.isnan(seconds) or not seconds else f" and took {_duration(seconds)} of training"
     count = "The run" if len(runs) == 1 else f"The {len(runs)} runs"
@@ -137,11 +139,7 @@ def _differences(rows: Sequence[Row], recipes: Sequence[Recipe]) -> Table | None
 
 
 def _shown(value: Any) -> str:
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _provenance(run: Run) -> dict[str, Any]:
-    return load_recipe(run.folder / "recipe.yaml").provenance
+    return "" if value is None else str(value)
 
 
 def _seeds(seeds: Sequence[int]) -> str:

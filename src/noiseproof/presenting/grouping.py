@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from noiseproof.data import Splits
 from noiseproof.errors import InvalidArgumentError, RunFolderError
 from noiseproof.evaluation import Comparison, RobustnessReport
+from noiseproof.evaluation.views import view
 from noiseproof.methods import METHODS
 from noiseproof.reporting.tables import short_name
 from noiseproof.training import Recipe, Run
@@ -65,9 +67,13 @@ def _runs_at(place: Path) -> list[Run]:
     if (place / "recipe.yaml").is_file():
         return [Run(place)]
     recipes = sorted(recipe for depth in ("*", "*/*", "*/*/*") for recipe in place.glob(f"{depth}/recipe.yaml"))
-    finished = [recipe.parent for recipe in recipes if (recipe.parent / "model.safetensors").is_file()]
+    folders = [recipe.parent for recipe in recipes]
+    finished = [folder for folder in folders if (folder / "model.safetensors").is_file()]
     if not finished:
         raise RunFolderError(f"{place} holds no {'finished ' if recipes else ''}run, and no folders with runs in them")
+    unfinished = [str(folder) for folder in folders if folder not in finished]
+    if unfinished:
+        warnings.warn(f"left out what did not finish: {', '.join(unfinished)}", stacklevel=2)
     return [Run(folder) for folder in finished]
 
 
@@ -94,8 +100,12 @@ def differing_settings(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:
     An option of a method counts where recipes of that method differ in it; the others have None there.
     """
     flat = [_flat(_settings(recipe)) for recipe in recipes]
+    prints = {recipe.provenance.get("data_fingerprint") for recipe in recipes}
+    same_data = len(prints) == 1 and None not in prints  # wherever it lay
     differing = {}
     for path in dict.fromkeys(path for each in flat for path in each):
+        if path == "data.source" and same_data:
+            continue
         values = [each.get(path) for each in flat]
         asked = [each[path] for each in flat if path in each] if path.startswith("methods.") else values
         if any(value != asked[0] for value in asked):
@@ -123,7 +133,7 @@ def check_same_test(runs: Sequence[Run], data: Splits | None = None) -> Splits:
             continue
         if run.data().test.fingerprint() != wanted:
             raise InvalidArgumentError(
-                f"{first.folder} and {run.folder} were not made for the same test data ({first.recipe.data.source} and "
+                f"{first.folder} and {run.folder} do not have the same test data ({first.recipe.data.source} and "
                 f"{run.recipe.data.source}), so their accuracies cannot stand side by side: report them apart"
             )
         known.add(_data_of(run))
@@ -142,11 +152,16 @@ def joint_comparison(title: str, rows: Sequence[Row], reports: Mapping[Path, Rob
         InvalidArgumentError: reports with other seeds or draws of the noise, or without a perturbation in common.
     """
     runs = [run for row in rows for run in row.runs.values()]
+    everything = dict.fromkeys(key for run in runs for key in reports[run.folder])
     first, *others = [reports[run.folder] for run in runs]
     shared = [key for key, result in first.items() if all(_has(other, result.spec) for other in others)]
     again = f"measure them alike, as with `noiseproof evaluate {runs[-1].folder} -p clean -p gaussian:0.1 --draws 10`"
     if not shared:
         raise InvalidArgumentError(f"no perturbation was measured on all of these runs: {again}")
+    specs = {first[key].spec for key in shared}
+    left_out = [key for key in everything if view(key).spec not in specs]
+    if left_out:
+        warnings.warn(f"left out what was not measured on all runs: {', '.join(left_out)}", stacklevel=2)
     for run, other in zip(runs[1:], others, strict=True):
         if other.seed != first.seed or any(len(other[key].correct) != len(first[key].correct) for key in shared):
             raise InvalidArgumentError(
@@ -168,14 +183,8 @@ def _has(report: RobustnessReport, spec: str) -> bool:
 def _data_of(run: Run) -> str:
     """What tells whether two runs were surely made with the same data, without loading it."""
     recipe = run.recipe
-    fingerprint = _provenance(run).get("data_fingerprint")
+    fingerprint = recipe.provenance.get("data_fingerprint")
     return json.dumps([fingerprint, recipe.data.model_dump(mode="json", exclude={"augment", "download"})])
-
-
-def _provenance(run: Run) -> dict[str, Any]:
-    from noiseproof.training import load_recipe
-
-    return load_recipe(run.folder / "recipe.yaml").provenance
 
 
 def _rank(method: str) -> tuple[int, str]:
@@ -183,7 +192,7 @@ def _rank(method: str) -> tuple[int, str]:
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    """All that the weights depend on but method and seed. Where the data lies is told by its fingerprint."""
+    """All that the weights depend on but method and seed."""
     settings = recipe.settings()
     for key in ("name", "method", "seed", "evaluate", "preset"):
         settings.pop(key)
@@ -215,11 +224,11 @@ def _name(path: str) -> str:
     *above, last = path.split(".")
     if path == "noise.train":
         return "noise"
-    return above[-1] if above and last in ("name", "options") else last.replace("_", " ")
+    return above[-1] if above and last in ("name", "options") else last
 
 
 def _value(value: Any) -> str:
-    return short_name(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    return short_name(value) if isinstance(value, str) else str(value)
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from noiseproof.errors import InvalidArgumentError
-from noiseproof.evaluation import Cell, Comparison, compare_methods, compare_reports
+from noiseproof.evaluation import Cell, Comparison, RobustnessReport, compare_methods, compare_reports
 from noiseproof.evaluation.intervals import Interval, accuracy_interval
 
 __all__ = ["Findings", "Standing", "Verdict", "clean_key", "findings", "interval_of", "strongest"]
@@ -149,5 +149,5 @@ def _against(comparison: Comparison, leader: str, method: str, key: str) -> tupl
     return methods.mean, low, high, "behind" if low > 0 else "undecided"
 
 
-def _any_report(comparison: Comparison):  # type: ignore[no-untyped-def]
+def _any_report(comparison: Comparison) -> RobustnessReport:
     return next(iter(next(iter(comparison.reports.values())).values()))

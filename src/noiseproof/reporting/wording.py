@@ -72,7 +72,11 @@ def main_finding(found: Findings) -> str:
     """What there is to say of the leader under the perturbation, in a sentence or two."""
     leader, runner_up = found.leader, found.next
     decimals = decimals_for(found.samples)
-    where, first, accuracy = in_words(found.key), quoted(leader.title), f"{percent(leader.cell.mean, decimals)}{_HARD}%"
+    where, first, accuracy = (
+        in_words(found.key),
+        quoted(leader.title),
+        f"{percent(leader.cell.mean, decimals)}{_HARD}%",
+    )
     begun = f"{'On' if found.key == 'clean' else 'Under'} {where}, "
     if runner_up is None:
         return f"{begun}{accuracy} of the test samples are answered rightly."
@@ -82,7 +86,9 @@ def main_finding(found: Findings) -> str:
     whose = first if by_seeds else f"the model of {first}"
     if alike:
         others = listed(alike) if by_seeds else f"{'that' if len(alike) == 1 else 'those'} of {listed(alike)}"
-        return f"{begun}{whose} has the highest accuracy, {accuracy}, but cannot be told apart from {others}.{one_seed}"
+        return (
+            f"{begun}{whose} has the highest accuracy, {accuracy}, but cannot be told apart from {others}.{one_seed}"
+        )
     if runner_up.verdict == "behind":
         ahead = f"{abs(100 * runner_up.behind):.{decimals}f}"
         return f"{begun}{first} is best with {accuracy}, {ahead} points ahead of {quoted(runner_up.title)}."
@@ -104,7 +110,7 @@ def headlines(found: Findings) -> tuple[Headline, ...]:
         verdict = {
             "behind": "better",
             "undecided": "cannot be told apart",
-            "models differ": "these two models differ; of the methods one seed says nothing",
+            "models differ": "these two models differ; one seed decides nothing on methods",
             "models alike": "cannot be told apart",
         }[runner_up.verdict]
         label = f"ahead of {quoted(runner_up.title)}"
