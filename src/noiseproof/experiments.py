@@ -10,12 +10,22 @@ from typing import Any
 from noiseproof.checks import check_range, check_whole
 from noiseproof.data import LabelledDataset, Splits
 from noiseproof.data.dataset import thinned
-from noiseproof.errors import InvalidArgumentError, NoiseproofError, RunFolderError
+from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
-from noiseproof.explaining import kept_panels, panels
+from noiseproof.explaining import panels
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
-from noiseproof.presenting import Row, check_same_test, find_runs, group, joint_comparison, page_of, shown_runs
+from noiseproof.presenting import (
+    Row,
+    check_same_test,
+    find_runs,
+    group,
+    joint_comparison,
+    page_of,
+    require_page,
+    sections_of,
+    shown_runs,
+)
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.reporting import (
     Panel,
@@ -173,7 +183,7 @@ def write_report(
         RunFolderError: a folder without a finished run, or another file at ``path``.
     """
     path = Path(path)
-    _require_page(path)
+    require_page(path)
     places = [runs] if isinstance(runs, str | Path | Run) else list(runs)
     rows = group(find_runs(places))
     everyone = [run for row in rows for run in row.runs.values()]
@@ -184,23 +194,12 @@ def write_report(
     comparison = joint_comparison(" and ".join(names[:3]), rows, reports)
     findings(comparison, noise)  # a noise that was not measured is told before anything is explained
     page = page_of(
-        rows, comparison, data, _sections(rows, places, data, explain, reporter), noise=noise, title=title,
+        rows, comparison, data, sections_of(rows, places, data, explain, reporter), noise=noise, title=title,
         occasion=True,
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render_page(page))
     return path
-
-
-def _require_page(path: Path) -> None:
-    """Raise where a file that is none of our pages would be overwritten, before anything is done."""
-    if path.is_dir():
-        raise RunFolderError(f"{path} is a folder: name a file for the page, as {path / 'report.html'}")
-    if path.is_file():
-        with path.open("rb") as file:
-            start = file.read(4096)
-        if start and b'name="generator" content="noiseproof' not in start:
-            raise RunFolderError(f"{path} is there and is no page of noiseproof: name another file with --out")
 
 
 def _report_of(run: Run, data: Splits, progress: ProgressReporter) -> RobustnessReport:
@@ -210,22 +209,6 @@ def _report_of(run: Run, data: Splits, progress: ProgressReporter) -> Robustness
     except NoiseproofError:  # damaged or of an older version
         known = None
     return evaluate_run(run, test=data.test, progress=progress) if known is None else known
-
-
-def _sections(
-    rows: Sequence[Row], places: Sequence[str | Path | Run], data: Splits, explain: bool | None,
-    progress: ProgressReporter,
-) -> Sequence[Panel]:  # fmt: skip
-    """The sections that say why, from where they are kept: in the folder of a comparison, else in the first run's."""
-    if explain is False:
-        return []
-    whole = len(places) == 1 and not isinstance(places[0], Run) and not (Path(places[0]) / "recipe.yaml").exists()
-    folder = Path(str(places[0])) if whole else rows[0].first.folder / "analysis"
-    shown = shown_runs(rows)
-    if explain is None:
-        return kept_panels(shown, folder) or []
-    noise = rows[0].first.recipe.noise.train
-    return panels(shown, folder, noise=noise, data=data, progress=progress)
 
 
 def evaluate_run(

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from noiseproof.evaluation import Comparison
-from noiseproof.reporting.charts import AccuracyChart, accuracy_chart, feature_map_marks, range_chart
+from noiseproof.reporting.charts import AccuracyChart, accuracy_chart
 from noiseproof.reporting.classes import class_accuracies
 from noiseproof.reporting.pictures import data_uri, picture
 from noiseproof.reporting.rendering import map_markup, range_markup
+from noiseproof.reporting.shapes import feature_map_marks, range_chart
 from tests.evaluation.problems import comparison, report
 from tests.reporting.test_figures import mapped
 

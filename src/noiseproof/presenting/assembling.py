@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from noiseproof.data import LabelledDataset, Splits
 from noiseproof.data.dataset import to_unit_interval
+from noiseproof.errors import RunFolderError
 from noiseproof.evaluation import Comparison
 from noiseproof.evaluation.views import view
+from noiseproof.explaining import kept_panels, panels
 from noiseproof.perturbations import Perturbation
-from noiseproof.presenting.describing import image_like, setup_of
+from noiseproof.presenting.describing import setup_of
 from noiseproof.presenting.grouping import Row
-from noiseproof.presenting.mistakes import worst_to_noise
+from noiseproof.presenting.mistakes import image_like, worst_to_noise
+from noiseproof.progress import ProgressReporter
 from noiseproof.reporting import Example, Mistakes, Page, Panel, findings
 from noiseproof.reporting.wording import quoted
 from noiseproof.training import Run
 
-__all__ = ["page_of", "shown_runs"]
+__all__ = ["page_of", "require_page", "sections_of", "shown_runs"]
 
 
 def page_of(
     rows: Sequence[Row],
     comparison: Comparison,
     data: Splits,
-    panels: Sequence[Panel] = (),
+    sections: Sequence[Panel] = (),
     *,
     noise: str | None = None,
     title: str = "",
@@ -37,7 +41,7 @@ def page_of(
         rows: of runs, by whose keys the comparison goes.
         comparison: what they came to.
         data: that they were trained and tested on.
-        panels: further sections.
+        sections: beside the accuracies.
         noise: the perturbation to look at closely; None for the strongest.
         title: of the page; empty for the comparison's.
         occasion: whether to say when and how long the runs trained.
@@ -53,13 +57,50 @@ def page_of(
         title=title,
         examples=_examples(comparison.perturbations, data.test),
         mistakes=_mistakes(rows, comparison, data.test, found.leader.method, found.key),
-        panels=panels,
+        panels=sections,
     )
 
 
 def shown_runs(rows: Sequence[Row]) -> dict[str, Run]:
     """Return the run of each row that analyses look at, that of the first seed, by the row's title."""
     return {row.title: row.first for row in rows}
+
+
+def sections_of(
+    rows: Sequence[Row], places: Sequence[str | Path | Run], data: Splits, explain: bool | None,
+    progress: ProgressReporter,
+) -> Sequence[Panel]:  # fmt: skip
+    """Make the sections that say why, or take them from where they are kept.
+
+    That is the folder of a comparison where nothing else was named, else ``analysis/`` of the first run.
+
+    Args:
+        rows: of runs.
+        places: that were named.
+        data: of the runs.
+        explain: whether to; None for what is kept alone.
+        progress: where to report.
+    """
+    if explain is False:
+        return []
+    whole = len(places) == 1 and not isinstance(places[0], Run) and not (Path(places[0]) / "recipe.yaml").exists()
+    folder = Path(str(places[0])) if whole else rows[0].first.folder / "analysis"
+    shown = shown_runs(rows)
+    if explain is None:
+        return kept_panels(shown, folder) or []
+    noise = rows[0].first.recipe.noise.train
+    return panels(shown, folder, noise=noise, data=data, progress=progress)
+
+
+def require_page(path: Path) -> None:
+    """Raise a :class:`RunFolderError` where a page at ``path`` would replace a file that is none of our pages."""
+    if path.is_dir():
+        raise RunFolderError(f"{path} is a folder: name a file for the page, as {path / 'report.html'}")
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(4096)
+        if start and b'name="generator" content="noiseproof' not in start:
+            raise RunFolderError(f"{path} is there and is no page of noiseproof: name another file with --out")
 
 
 def _mistakes(rows: Sequence[Row], comparison: Comparison, test: LabelledDataset, method: str, noise: str) -> Mistakes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from noiseproof.data import LabelledDataset, Splits
+from noiseproof.data import Splits
 from noiseproof.evaluation import Comparison
 from noiseproof.methods import METHODS
 from noiseproof.presenting.grouping import Row, differing_settings
@@ -157,8 +157,3 @@ def _duration(seconds: float) -> str:
     if seconds < 99.5:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
-
-
-def image_like(data: LabelledDataset) -> bool:
-    """Whether the inputs are pictures to look at."""
-    return len(data.input_shape) == 3 and data.input_shape[0] in (1, 3)

@@ -10,7 +10,12 @@ from noiseproof.data import LabelledDataset
 from noiseproof.evaluation import RobustnessReport, answers
 from noiseproof.reporting import Mistake, Mistakes
 
-__all__ = ["worst_samples", "worst_to_noise"]
+__all__ = ["image_like", "worst_samples", "worst_to_noise"]
+
+
+def image_like(data: LabelledDataset) -> bool:
+    """Whether the inputs are pictures to look at."""
+    return len(data.input_shape) == 3 and data.input_shape[0] in (1, 3)
 
 
 def worst_samples(report: RobustnessReport, clean: str, noisy: str, count: int) -> NDArray[np.int64]:
@@ -47,8 +52,8 @@ def worst_to_noise(
     clean = next((key for key, result in report.items() if result.spec == "clean"), None)
     if len(test.input_shape) == 1:
         return Mistakes(title, noisy, (), "The inputs are vectors, of which there is no picture to show.")
-    if len(test.input_shape) == 3 and test.input_shape[0] not in (1, 3):
-        return Mistakes(title, noisy, (), f"Inputs of {test.input_shape[0]} channels cannot be shown as pictures.")
+    if len(test.input_shape) != 2 and not image_like(test):
+        return Mistakes(title, noisy, (), f"Inputs of shape {test.input_shape} cannot be shown as pictures.")
     if clean is None or report[noisy].spec == "clean":
         return Mistakes(
             title, noisy, (), "Clean and noisy inputs were not both measured, so there is no pair to show."

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from noiseproof.analysis import FeatureMap
-from noiseproof.reporting.charts import feature_map_marks, range_chart
+from noiseproof.reporting.shapes import feature_map_marks, range_chart
 
 __all__ = ["map_markup", "policy", "range_markup", "render", "sheet"]
 
