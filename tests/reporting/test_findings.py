@@ -92,6 +92,13 @@ def test_one_seed_tells_of_two_models_and_not_of_methods(
     assert "says nothing about the methods" in main_finding(found)
 
 
+def test_one_seed_in_common_with_the_next_is_told_though_others_have_several() -> None:
+    both = made({"good": [0.8, 0.81], "next": [0.7], "bad": [0.5, 0.51]})
+    found = findings(both)
+    assert [each.verdict for each in found.standings] == ["leads", "models differ", "behind"]
+    assert "says nothing about the methods" in main_finding(found)
+
+
 def test_without_a_seed_in_common_nothing_is_compared() -> None:
     reports = {"good": {0: measured(0.8, 0)}, "bad": {1: measured(0.5, 1)}}
     found = findings(Comparison("t", reports, {"good": "Good", "bad": "Bad"}))

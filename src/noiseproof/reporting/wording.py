@@ -81,7 +81,7 @@ def main_finding(found: Findings) -> str:
     if runner_up is None:
         return f"{begun}{accuracy} of the test samples are answered rightly."
     alike = [quoted(each.title) for each in found.standings if each.verdict in ("undecided", "models alike")]
-    by_seeds = any(each.verdict in ("undecided", "behind") for each in found.standings)
+    by_seeds = not runner_up.verdict.startswith("models")
     one_seed = "" if by_seeds else " With one training seed in common, this says nothing about the methods."
     whose = first if by_seeds else f"the model of {first}"
     if alike:
