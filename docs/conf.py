@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import Any
 
 project = "noiseproof"
-copyright = "the noiseproof authors, Apache-2.0"  # noqa: A001
+copyright = "the noiseproof authors, Apache-2.0"
 release = metadata.version("noiseproof")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

@@ -24,6 +24,7 @@ FLOORS = [
     {"training", "reporting"},
     {"targets"},
     {"explaining"},
+    {"presenting"},
     {"experiments"},
     {"scheduling"},
     {"studies"},

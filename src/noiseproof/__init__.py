@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         evaluate,
         evaluate_corruptions,
     )
-    from noiseproof.experiments import compare
+    from noiseproof.experiments import compare, write_report
     from noiseproof.losses import DiscriminativeLoss, LossTerms
     from noiseproof.models import FeatureClassifier, Normalize, build_model
     from noiseproof.perturbations import Perturbation, perturbation
@@ -61,6 +61,7 @@ _HOMES = {
     "sweep": "studies",
     "theory": "analysis",
     "train": "training",
+    "write_report": "experiments",
 }
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "sweep",
     "theory",
     "train",
+    "write_report",
 ]
 
 

@@ -7,34 +7,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from noiseproof.checks import check_range, check_whole
 from noiseproof.data import LabelledDataset, Splits
-from noiseproof.data.dataset import thinned, to_unit_interval
+from noiseproof.data.dataset import thinned
 from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
 from noiseproof.explaining import panels
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS
-from noiseproof.perturbations import perturbation
+from noiseproof.presenting import (
+    Row,
+    check_same_test,
+    find_runs,
+    group,
+    joint_comparison,
+    page_of,
+    require_page,
+    sections_of,
+    shown_runs,
+)
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.reporting import (
-    Example,
     Panel,
-    comparison_page,
     comparison_records,
     comparison_table,
+    findings,
     method_difference_table,
+    render_page,
 )
 from noiseproof.reporting.tables import to_csv
 from noiseproof.targets import Target
 from noiseproof.training import Recipe, Run, load_recipe, train
 from noiseproof.training.recipe import EvaluateSettings
-from noiseproof.training.recipes import dump_recipe
-from noiseproof.training.run import load_data, with_provenance
+from noiseproof.training.run import load_data
 
-__all__ = ["PAPER_METHODS", "compare", "comparison_folder", "evaluate_run", "evaluate_target"]
+__all__ = ["PAPER_METHODS", "compare", "comparison_folder", "evaluate_run", "evaluate_target", "write_report"]
 
 # The order of the rows in Table 1.
 PAPER_METHODS = ("normal", "noisy", "mixed", "stability", "discriminative")
@@ -83,11 +90,12 @@ def compare(
     data = load_data(base)
     reporter = progress or Silent()
     reports: dict[str, dict[int, RobustnessReport]] = {method: {} for method in methods}
+    runs: dict[str, dict[int, Run]] = {method: {} for method in methods}
     with reporter.task(f"compare {base.name}", len(methods) * len(seeds)) as task:
         for method in methods:
             for seed in seeds:
                 settled = base.for_run(method, seed)
-                run = train(
+                run = runs[method][seed] = train(
                     settled,
                     out=folder / method / f"seed-{seed}",
                     overwrite=overwrite,
@@ -98,10 +106,11 @@ def compare(
                 reports[method][seed] = evaluate_run(run, test=data.test, again=overwrite, progress=reporter)
                 task.advance()
     comparison = Comparison(base.name, reports, titles, base.caveat)
-    _write(comparison, base, data, folder, [])
+    rows = [Row(method, titles[method], by_seed) for method, by_seed in runs.items()]
+    _write(comparison, base, rows, data, folder, [])
     if explain:
-        shown = {titles[method]: Run(folder / method / f"seed-{seeds[0]}") for method in methods}
-        _write(comparison, base, data, folder, panels(shown, folder, data=data, progress=reporter))
+        shown = shown_runs(rows)
+        _write(comparison, base, rows, data, folder, panels(shown, folder, data=data, progress=reporter))
     return comparison
 
 
@@ -110,7 +119,9 @@ def comparison_folder(recipe: Recipe) -> Path:
     return Path("runs", recipe.name)
 
 
-def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path, sections: Sequence[Panel]) -> None:
+def _write(
+    comparison: Comparison, recipe: Recipe, rows: Sequence[Row], data: Splits, folder: Path, sections: Sequence[Panel]
+) -> None:
     """Write the comparison as ``table.md``, ``table.csv``, ``table.json`` and ``report.html``."""
     records = comparison_records(comparison)
     summary = {
@@ -119,9 +130,8 @@ def _write(comparison: Comparison, recipe: Recipe, data: Splits, folder: Path, s
         "accuracies": records,
         "recipe": recipe.with_all_options().settings(),
     }
-    page = comparison_page(
-        comparison, dump_recipe(with_provenance(recipe.with_all_options(), data)), _examples(recipe, data), sections
-    )
+    # When and how long it trained is left out, so that the same recipe gives the same page.
+    page = render_page(page_of(rows, comparison, data, sections))
     write_text(folder / "table.md", comparison_table(comparison).to_markdown())
     write_text(folder / "differences.md", _differences(comparison))
     write_text(folder / "table.csv", to_csv(records))
@@ -140,24 +150,65 @@ def _differences(comparison: Comparison) -> str:
     return "\n".join(table.to_markdown() for table in tables)
 
 
-def _examples(recipe: Recipe, data: Splits, count: int = 3) -> list[Example]:
-    """Show the first test sample of the first classes under every perturbation; none if the inputs are no images."""
-    test = data.test
-    if len(test.input_shape) != 3 or test.input_shape[0] not in (1, 3):
-        return []
-    first = [int((test.labels == c).nonzero()[0]) for c in range(test.num_classes) if bool((test.labels == c).any())]
-    inputs = torch.stack([to_unit_interval(test[index][0]) for index in first[:count]])
-    views = {spec: perturbation(spec)(inputs, 0).permute(0, 2, 3, 1).numpy() for spec in recipe.evaluate.perturbations}
-    return [
-        Example(
-            test.class_names[int(test.labels[index])],
-            {
-                spec: images[row].squeeze(-1) if images.shape[-1] == 1 else images[row]
-                for spec, images in views.items()
-            },
-        )
-        for row, index in enumerate(first[:count])
-    ]
+def write_report(
+    runs: str | Path | Run | Sequence[str | Path | Run],
+    path: str | Path = "report.html",
+    *,
+    title: str = "",
+    noise: str | None = None,
+    explain: bool | None = None,
+    progress: ProgressReporter | None = None,
+) -> Path:
+    """Write a page on some runs: what was trained, who leads and by how much, and what goes wrong.
+
+    Runs that differ in nothing but the seed are one row; rows of one method are named by what tells them apart. A run
+    that was not measured yet is measured under its recipe's perturbations, and keeps the report.
+
+    Args:
+        runs: runs, their folders, or folders that hold runs, as :func:`compare` leaves them; one or several.
+        path: the HTML file to write, with its folder; a page of noiseproof that is there is replaced.
+        title: of the page; empty for the recipe's name.
+        noise: which measured perturbation to look at closely; None for the one with the lowest accuracies.
+        explain: whether to show curvature, features and the theorems, of each row's first seed. That takes some ten
+            seconds a row for a small network on a CPU, and many minutes for a ResNet on large images. None for
+            showing them where they are kept from an earlier time.
+        progress: where to report; None for nowhere.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InvalidArgumentError: no run, the same training twice, runs for other test data, runs measured with other
+            noise, or ``noise`` that was not measured.
+        RunFolderError: a folder without a finished run, or another file at ``path``.
+    """
+    path = Path(path)
+    require_page(path)
+    places = [runs] if isinstance(runs, str | Path | Run) else list(runs)
+    rows = group(find_runs(places))
+    everyone = [run for row in rows for run in row.runs.values()]
+    data = check_same_test(everyone)
+    reporter = progress or Silent()
+    reports = {run.folder: _report_of(run, data, reporter) for run in everyone}
+    names = list(dict.fromkeys(row.first.recipe.name for row in rows))
+    comparison = joint_comparison(" and ".join(names[:3]), rows, reports)
+    findings(comparison, noise)  # a noise that was not measured is told before anything is explained
+    page = page_of(
+        rows, comparison, data, sections_of(rows, places, data, explain, reporter), noise=noise, title=title,
+        occasion=True,
+    )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, render_page(page))
+    return path
+
+
+def _report_of(run: Run, data: Splits, progress: ProgressReporter) -> RobustnessReport:
+    """What was measured on a run, whatever that was; measured now where nothing was."""
+    try:
+        known = run.report()
+    except NoiseproofError:  # damaged or of an older version
+        known = None
+    return evaluate_run(run, test=data.test, progress=progress) if known is None else known
 
 
 def evaluate_run(

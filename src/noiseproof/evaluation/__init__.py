@@ -1,6 +1,7 @@
 """Measuring how often a classifier is right when its input is perturbed, and how far that can be trusted."""
 
 from noiseproof.evaluation.accuracy import evaluate
+from noiseproof.evaluation.answering import Answers, answers
 from noiseproof.evaluation.attacks import ATTACKS, Attack, attack
 from noiseproof.evaluation.certification import Certification, certify
 from noiseproof.evaluation.comparison import Cell, Comparison
@@ -17,6 +18,7 @@ from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
 
 __all__ = [
     "ATTACKS",
+    "Answers",
     "Attack",
     "Cell",
     "Certification",
@@ -28,6 +30,7 @@ __all__ = [
     "PairedReport",
     "PerturbationResult",
     "RobustnessReport",
+    "answers",
     "attack",
     "certify",
     "compare_methods",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from noiseproof import seeding
 from noiseproof.checks import check_device, check_whole
 from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation.attacks import Attack
 from noiseproof.evaluation.blocks import BLOCK, Block, Evaluable, as_dataset, blocks
+from noiseproof.evaluation.looks import Look, seen
 from noiseproof.evaluation.report import PerturbationResult, RobustnessReport
 from noiseproof.evaluation.views import View, is_random, view
 from noiseproof.models import Normalize
@@ -21,14 +20,6 @@ from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 
 __all__ = ["evaluate"]
-
-
-class _Draw(NamedTuple):
-    """One look at the data through one perturbation or attack."""
-
-    key: str
-    view: View
-    number: int
 
 
 def evaluate(
@@ -88,7 +79,7 @@ def evaluate(
     where = check_device(device) or _device_of(model)
     model = _taking_pixels(model, mean, std).to(where)
     queue = [
-        _Draw(key, each, number) for key, each in views.items() for number in range(draws if is_random(each) else 1)
+        Look(key, each, number) for key, each in views.items() for number in range(draws if is_random(each) else 1)
     ]
     size = len(data)  # type: ignore[arg-type]
     correct = {
@@ -127,30 +118,19 @@ def _taking_pixels(
 
 
 def _answers(
-    model: nn.Module, block: Block, group: Sequence[_Draw], seed: int, batch_size: int, device: torch.device
+    model: nn.Module, block: Block, group: Sequence[Look], seed: int, batch_size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Whether the model is right on a block, and how sure it is, for a group of draws: (draws, n) each on the CPU."""
     inputs, labels = block.inputs.to(device), block.labels.to(device)
     dtype = next((parameter.dtype for parameter in model.parameters()), inputs.dtype)
-    views = [_seen(model, draw, inputs, labels, seed, block.number) for draw in group]
+    views = [seen(model, draw, inputs, labels, seed, block.number) for draw in group]
     logits = torch.cat([logits_of(model, batch) for batch in torch.cat(views).to(dtype).split(batch_size)])
     check_known_labels(block.labels, logits.shape[1])
     sure, chosen = logits.float().softmax(1).max(1)
     return chosen.view(len(group), -1).eq(labels).cpu(), sure.view(len(group), -1).cpu()
 
 
-def _seen(model: nn.Module, draw: _Draw, inputs: Tensor, labels: Tensor, seed: int, block: int) -> Tensor:
-    """What a draw makes of a block of inputs."""
-    if isinstance(draw.view, Attack):
-        return draw.view(model, inputs, labels, seeding.derive_seed(seed, draw.view.spec, block))
-    # The last block is filled up, since random generators give other numbers when asked for fewer.
-    size = len(inputs)
-    filled = torch.cat([inputs, inputs.new_zeros(BLOCK - size, *inputs.shape[1:])]) if size < BLOCK else inputs
-    generator = seeding.generator(seed, draw.view.spec, draw.number, block, device=inputs.device)
-    return draw.view(filled, generator)[:size]
-
-
-def _grouped(queue: Sequence[_Draw], size: int) -> Iterator[Sequence[_Draw]]:
+def _grouped(queue: Sequence[Look], size: int) -> Iterator[Sequence[Look]]:
     for start in range(0, len(queue), size):
         yield queue[start : start + size]
 

@@ -2,6 +2,6 @@
 
 from noiseproof.explaining.explanation import Explanation, theory_of
 from noiseproof.explaining.figures import FIGURES, draw, explain, write_figures
-from noiseproof.explaining.sections import panels
+from noiseproof.explaining.sections import kept_panels, panels
 
-__all__ = ["FIGURES", "Explanation", "draw", "explain", "panels", "theory_of", "write_figures"]
+__all__ = ["FIGURES", "Explanation", "draw", "explain", "kept_panels", "panels", "theory_of", "write_figures"]

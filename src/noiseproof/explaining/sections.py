@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from noiseproof.analysis import FeatureMap
+from noiseproof.analysis import FeatureMap, lowest_share
 from noiseproof.explaining.explanation import Explanation
-from noiseproof.explaining.figures import FIGURES, Explained, caveat_of
+from noiseproof.explaining.figures import SHARE, Explained, caveat_of
 from noiseproof.files import write_text
-from noiseproof.reporting import Panel, to_svg
+from noiseproof.reporting import Panel
+from noiseproof.reporting.rendering import map_markup, range_markup
 from noiseproof.reporting.tables import Entry, Table, short_name
 from noiseproof.reporting.theory import theory_table
 from noiseproof.training import Run
 
-__all__ = ["panels"]
+__all__ = ["kept_panels", "panels"]
+
+_DRAWN = 3  # raised when the same analyses are drawn in another way
 
 
 def panels(runs: Mapping[str, Run], folder: Path, **settings: object) -> list[Panel]:
@@ -31,20 +34,27 @@ def panels(runs: Mapping[str, Run], folder: Path, **settings: object) -> list[Pa
 
     Args:
         runs: by title, at least one.
-        folder: of the comparison.
+        folder: of the comparison; it is made.
         **settings: as for :class:`Explanation`.
     """
     kept, key = folder / "explanation.json", _key(runs)
-    try:
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        if content["key"] == key:
-            return [_restored(panel) for panel in content["panels"]]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        pass  # none, damaged, or of another version: made anew
+    known = kept_panels(runs, folder)
+    if known is not None:
+        return known
     found = {title: Explanation(run, **settings) for title, run in runs.items()}  # type: ignore[arg-type]
     made = _panels(found)
+    folder.mkdir(parents=True, exist_ok=True)
     write_text(kept, json.dumps({"key": key, "panels": [asdict(panel) for panel in made]}, ensure_ascii=False) + "\n")
     return made
+
+
+def kept_panels(runs: Mapping[str, Run], folder: Path) -> list[Panel] | None:
+    """Return the sections that :func:`panels` kept in ``folder`` for these models; None where there are none."""
+    try:
+        content = json.loads((folder / "explanation.json").read_text(encoding="utf-8"))
+        return [_restored(panel) for panel in content["panels"]] if content["key"] == _key(runs) else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # none, damaged, or of another version
 
 
 def _panels(found: Explained) -> list[Panel]:
@@ -61,15 +71,18 @@ def _panels(found: Explained) -> list[Panel]:
             "Λ(x) = Σλ² of the Hessian of the softmax loss in the input, by Eq. 21 of the paper with t = 0.01 and 20 "
             f"probes, over {len(first.test)} test samples, one seed. Boxes: quartiles; whiskers: 5th and 95th "
             "percentile. A loss that curves less changes less when the input does; that alone makes no model right.",
-            to_svg(FIGURES["fig10"](found)),
-            f"Box plots of the lowest 90 % of curvatures. Median of all samples: {medians}.",
+            range_markup(
+                {title: lowest_share(each.curvature.values, SHARE) for title, each in found.items()},
+                f"Λ(x) in {first.space} space, lowest {100 * SHARE:.0f} % of samples; beside the name the median",
+            ),
+            f"Box plots of the lowest {100 * SHARE:.0f} % of curvatures. Median of all samples: {medians}.",
         ),
         Panel(
             "How the features lie",
             f"t-SNE of the penultimate features, clean and under {short_name(first.noise)}, one map for both. A "
             "t-SNE map keeps neighbours, not distances; how often a feature's ten nearest neighbours are of its class "
-            "stands above each.",
-            to_svg(FIGURES["fig1"](found)),
+            "stands below each.",
+            map_markup({title: each.feature_map for title, each in found.items()}),
             f"Maps of features by class. Neighbours of the same class, clean and noisy: {agree}.",
         ),
         Panel(
@@ -87,8 +100,8 @@ def _neighbours(found: FeatureMap) -> list[float]:
 
 
 def _key(runs: Mapping[str, Run]) -> str:
-    """What the sections depend on: the weights, and the version of this package."""
-    digest = hashlib.sha256(version("noiseproof").encode())
+    """What the sections depend on: the weights, the version of this package, and how they are drawn."""
+    digest = hashlib.sha256(f"{version('noiseproof')} {_DRAWN}".encode())
     for title, run in runs.items():
         digest.update(title.encode())
         digest.update((run.folder / "model.safetensors").read_bytes())

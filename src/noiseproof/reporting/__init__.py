@@ -2,8 +2,9 @@
 
 from noiseproof.reporting.comparisons import comparison_records, comparison_table
 from noiseproof.reporting.curvatures import curvature_records, curvature_table
+from noiseproof.reporting.findings import Findings, Standing, findings
 from noiseproof.reporting.gallery import perturbation_gallery
-from noiseproof.reporting.html import Example, Panel, comparison_page
+from noiseproof.reporting.page import Example, Mistake, Mistakes, Page, Panel, Setup, render_page
 from noiseproof.reporting.plots import accuracy_plot, to_svg
 from noiseproof.reporting.robustness import (
     certification_table,
@@ -19,12 +20,17 @@ from noiseproof.reporting.tables import Table
 
 __all__ = [
     "Example",
+    "Findings",
+    "Mistake",
+    "Mistakes",
+    "Page",
     "Panel",
+    "Setup",
+    "Standing",
     "Table",
     "accuracy_plot",
     "certification_table",
     "class_table",
-    "comparison_page",
     "comparison_records",
     "comparison_table",
     "corruption_table",
@@ -32,8 +38,10 @@ __all__ = [
     "curvature_table",
     "curve_table",
     "difference_table",
+    "findings",
     "method_difference_table",
     "perturbation_gallery",
+    "render_page",
     "report_records",
     "report_table",
     "to_svg",
