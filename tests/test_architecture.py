@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "noiseproof"
 # From the ground up. Rooms on one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"registry", "checks", "files", "seeding", "progress", "partition"},
+    {"registry", "checks", "files", "seeding", "progress", "partition", "durations"},
     {"archives"},
     {"spec", "functional"},
     {"models", "losses", "perturbations", "data"},
@@ -25,6 +25,7 @@ FLOORS = [
     {"targets"},
     {"explaining"},
     {"experiments"},
+    {"rehearsing"},
     {"paper"},
     {"cli"},
     {"__main__"},

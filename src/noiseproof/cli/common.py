@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataOption",
+    "DryRunOption",
     "OutOption",
     "OverwriteOption",
     "RecipeArgument",
@@ -35,6 +36,9 @@ SetOption = Annotated[
 DataOption = Annotated[str | None, typer.Option("--data", help="Where the data comes from, in place of the recipe's.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; below runs/ by default.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Tell what would be done and how long it may take; write nothing.")
+]
 
 
 def progress() -> ProgressReporter:

@@ -15,13 +15,12 @@ from rich.text import Text
 from noiseproof.cli.app import app
 from noiseproof.cli.common import SetOption, overrides_of, progress, show, split, whole_numbers
 from noiseproof.cli.console import errors, output
+from noiseproof.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from noiseproof.paper.planning import Setting
 
 __all__ = ["paper"]
-
-EXIT_ERROR, EXIT_WORK_LEFT = 1, 75
 
 
 class Scale(enum.StrEnum):
@@ -68,8 +67,8 @@ def paper(
 
     Nothing finished is run twice: stop it at any time and start it again. Exit code 75: work is left.
     """
+    from noiseproof.durations import seconds
     from noiseproof.paper import load_experiment
-    from noiseproof.paper.durations import seconds
     from noiseproof.paper.planning import Setting
     from noiseproof.paper.reproduction import reproduce
 
@@ -89,11 +88,11 @@ def paper(
     for line in made.wrong:
         errors().print(Text.assemble(("error:", "bold red"), " ", line), highlight=False, soft_wrap=True)
     if made.wrong:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(ExitCode.FAILED)
     if not made.complete:
         left = f"{made.done} of {made.total} runs done" + ("" if made.drawn else ", the figure not drawn")
         show(f"{left}; the same command goes on from here")
-        raise typer.Exit(EXIT_WORK_LEFT)
+        raise typer.Exit(ExitCode.WORK_LEFT)
 
 
 def _sources(given: Sequence[str], recipes: Sequence[str]) -> dict[str, str]:

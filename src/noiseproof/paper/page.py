@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from noiseproof.durations import in_words
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.files import write_text
 from noiseproof.paper.agreement import OUTCOMES, OrderAgreement, cell_agreements, order_agreements
 from noiseproof.paper.command import as_yaml
 from noiseproof.paper.declaration import Experiment
-from noiseproof.paper.durations import in_words
 from noiseproof.paper.planning import PlannedRun, Setting, measured_so_far
 from noiseproof.paper.tables import agreement_table, contradictions, order_table
 from noiseproof.reporting import accuracy_plot, comparison_records, comparison_table, to_svg

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from noiseproof.durations import in_words, seconds
 from noiseproof.errors import InvalidArgumentError
-from noiseproof.paper.durations import in_words, seconds
 
 
 @pytest.mark.parametrize(
