@@ -25,7 +25,7 @@ FLOORS = [
     {"targets"},
     {"explaining"},
     {"experiments"},
-    {"rehearsing"},
+    {"rehearsing", "doctor", "suggesting"},
     {"paper"},
     {"cli"},
     {"__main__"},
