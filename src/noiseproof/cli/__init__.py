@@ -9,7 +9,7 @@ import warnings
 import typer
 from rich.text import Text
 
-from noiseproof.cli import analysing, checking, measuring, reproducing, training  # noqa: F401 - they register their commands
+from noiseproof.cli import advising, analysing, checking, measuring, reproducing, training  # noqa: F401 - they register their commands
 from noiseproof.cli.app import app
 from noiseproof.cli.console import errors
 from noiseproof.cli.exit_codes import ExitCode, code_for
