@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table as Shown
 from rich.text import Text
 
+from noiseproof.cli import completion
 from noiseproof.cli.app import app
 from noiseproof.cli.common import SetOption, numbers, overrides_of, progress, show, whole_numbers
 from noiseproof.cli.console import output
@@ -34,7 +35,7 @@ _REASON = 90  # columns, also where the output is as wide as it likes
 @app.command()
 def suggest(
     target: Annotated[
-        str, typer.Argument(help="A run folder, a recipe, a file of weights, or package.module:factory.")
+        str, typer.Argument(help="A run folder, a recipe, a file of weights, or package.module:factory.", autocompletion=completion.recipes)
     ],
     data: Annotated[str | None, typer.Option("--data", help="Samples in place of the run's or the recipe's.")] = None,
     repeats: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from noiseproof.cli import completion
 from noiseproof.cli.console import errors, output
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ __all__ = [
     "whole_numbers",
 ]
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name (see `noiseproof recipes`) or a YAML file.")]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A recipe's name (see `noiseproof recipes`) or a YAML file.", autocompletion=completion.recipes
+    ),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as train.epochs=50.")
 ]

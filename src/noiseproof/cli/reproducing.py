@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from noiseproof.cli import completion
 from noiseproof.cli.app import app
 from noiseproof.cli.common import SetOption, overrides_of, progress, show, split, whole_numbers
 from noiseproof.cli.console import errors, output
@@ -39,7 +40,12 @@ class Preset(enum.StrEnum):
 
 @app.command()
 def paper(
-    name: Annotated[str, typer.Argument(help="table1 to table5, fig1, fig8 to fig13, theory; or list.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="table1 to table5, fig1, fig8 to fig13, theory; or list.", autocompletion=completion.experiments
+        ),
+    ],
     scale: Annotated[
         Scale, typer.Option(help="full as in the paper; reduced for two CPU cores, with a smaller network.")
     ] = Scale.full,

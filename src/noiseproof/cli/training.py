@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from noiseproof.cli import completion
 from noiseproof.cli.app import app
 from noiseproof.cli.common import (
     DataOption,
@@ -30,7 +31,10 @@ __all__ = ["compare", "recipes", "train"]
 @app.command()
 def train(
     recipe: RecipeArgument,
-    method: Annotated[str | None, typer.Option("--method", "-m", help="normal, noisy, mixed, stability, …")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", "-m", help="normal, noisy, mixed, stability, …", autocompletion=completion.methods),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and noise.")] = None,
     changes: SetOption = None,
     data: DataOption = None,
@@ -66,7 +70,9 @@ def train(
 @app.command()
 def compare(
     recipe: RecipeArgument,
-    methods: Annotated[str, typer.Option(help="Names with commas between, or all.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="Names with commas between, or all.", autocompletion=completion.methods_with_commas)
+    ] = "all",
     seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
     changes: SetOption = None,
     data: DataOption = None,
@@ -109,7 +115,9 @@ def compare(
 
 @app.command()
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Show this recipe with every default.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show this recipe with every default.", autocompletion=completion.recipes)
+    ] = None,
 ) -> None:
     """List the recipes, or show one whole."""
     from noiseproof.training.recipes import dump_recipe, load_recipe, recipe_names

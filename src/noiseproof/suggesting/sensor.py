@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noiseproof.data import LabelledDataset
+from noiseproof.data import LabelledDataset, thinned
 from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.images import decode_rgb
 from noiseproof.errors import DataError, InvalidArgumentError
@@ -176,8 +176,8 @@ def noise_of_dataset(data: LabelledDataset, limit: int) -> SensorNoise:
     kind = len(data.input_shape)
     if kind not in (2, 3):
         raise InvalidArgumentError("the noise of vectors cannot be told from single ones: give repeated measurements")
-    places = torch.arange(min(limit, len(data))) * len(data) // min(limit, len(data))
-    inputs = torch.stack([to_unit_interval(data[place][0]) for place in places.tolist()])
+    chosen = thinned(data, limit)
+    inputs = torch.stack([to_unit_interval(chosen[place][0]) for place in range(len(chosen))])
     return noise_of_pictures(inputs) if kind == 3 else noise_of_series(inputs)
 
 
