@@ -35,7 +35,11 @@ _REASON = 90  # columns, also where the output is as wide as it likes
 @app.command()
 def suggest(
     target: Annotated[
-        str, typer.Argument(help="A run folder, a recipe, a file of weights, or package.module:factory.", autocompletion=completion.recipes)
+        str,
+        typer.Argument(
+            help="A run folder, a recipe, a file of weights, or package.module:factory.",
+            autocompletion=completion.recipes,
+        ),
     ],
     data: Annotated[str | None, typer.Option("--data", help="Samples in place of the run's or the recipe's.")] = None,
     repeats: Annotated[
