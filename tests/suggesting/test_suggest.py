@@ -105,11 +105,22 @@ def test_what_cannot_be_met_and_what_does_nothing_are_said() -> None:
     facts = measured()
     assert "cannot be met unless the features grow" in delta_proposals(facts, DEFAULTS)[0].reason
     lower = {**DEFAULTS, "delta_d": 2.0}
-    assert "does nothing" in delta_proposals(measured(delta_d=2.0), lower)[0].reason
+    met = delta_proposals(measured(delta_d=2.0), lower)[0]
+    assert "does nothing" in met.reason
+    assert not met.changes
+    assert met.sweep == (2.0, pytest.approx(4, rel=0.05), pytest.approx(6, rel=0.05))
+
+
+def test_what_half_of_classes_and_samples_meet_is_left_as_it_is() -> None:
+    options = {**DEFAULTS, "delta_d": 4.3, "delta_v": 1.2}
+    assert not any(each.changes for each in delta_proposals(measured(delta_d=4.3, delta_v=1.2), options))
+    wide = {**DEFAULTS, "delta_d": 4.3, "delta_v": 1.8}  # more than a third
+    assert [each.changes for each in delta_proposals(measured(delta_d=4.3, delta_v=1.8), wide)] == [False, True]
 
 
 def test_everything_grows_with_the_features() -> None:
-    small, large = (delta_proposals(measured(edge=scale * 8.0, within=scale), DEFAULTS) for scale in (1, 10))
+    options = {**DEFAULTS, "delta_d": 100.0}
+    small, large = (delta_proposals(measured(edge=scale * 8.0, within=scale), options) for scale in (1, 10))
     for one, other in zip(small, large, strict=True):
         assert isinstance(one.value, float)
         assert other.value == pytest.approx(10 * one.value)

@@ -18,20 +18,27 @@ Options = Mapping[str, Any]
 _OURS = "methods.discriminative"
 # δ_d ≥ 3δ_v makes the margin that Prop. 5.2.1 promises, δ_d − δ_v, at least the dispersion that 5.1 allows, 2δ_v.
 _RATIO = 3.0
+_NEAR = 1.1
 _MOMENTA = (0.9, 0.95, 0.98, 0.99)
 _STEADY = 0.25  # of δ_v, by which a centroid may be off
 
 
 def delta_proposals(facts: FeatureFacts, options: Options) -> list[Proposal]:
-    """Propose δ_d and δ_v at the scale that the features have, since theory fixes their ratio and not their scale."""
+    """Propose δ_d and δ_v at the scale that the features have, since theory fixes their ratio and not their scale.
+
+    What half of the classes and samples meet, or nearly, is left as it is.
+    """
     if facts.classes < 2 or facts.boundary <= 0 or facts.within <= 0:
         why = (
             "half of the classes have their centroid on the wrong side of a boundary, or all features are one point: "
             "these features tell nothing yet; train longer, or with a smaller train.optimizer.lr"
         )
         return [Proposal(f"{_OURS}.{name}", None, options[name], why) for name in ("delta_d", "delta_v")]
-    delta_d = rounded(min(facts.boundary, facts.largest_delta_d))
-    delta_v = rounded(min(facts.within, delta_d / _RATIO))
+    delta_d, delta_v = options["delta_d"], options["delta_v"]
+    if not 0 < delta_d <= _NEAR * facts.boundary:
+        delta_d = rounded(min(facts.boundary, facts.largest_delta_d))
+    if not facts.within <= delta_v <= delta_d / _RATIO:
+        delta_v = rounded(min(facts.within, delta_d / _RATIO))
     return [_delta_d(facts, options, delta_d), _delta_v(facts, options, delta_v, delta_d)]
 
 
@@ -49,7 +56,9 @@ def _delta_d(facts: FeatureFacts, options: Options, proposed: float) -> Proposal
     if now > facts.largest_delta_d:
         reason += f". δ_d = {now:g} cannot be met unless the features grow"
     elif at_margin == facts.classes:
-        reason += f". All centroids are {now:g} inside already, so L_margin does nothing"
+        reason += f". All centroids are {now:g} inside already, so L_margin does nothing; more asks for wider margins"
+        more = (rounded(facts.boundary), rounded(1.5 * facts.boundary))
+        return Proposal(f"{_OURS}.delta_d", proposed, now, reason, (now, *more))
     return Proposal(f"{_OURS}.delta_d", proposed, now, reason, _around(proposed))
 
 
