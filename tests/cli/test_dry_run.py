@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from noiseproof.cli.dry_run import _short
 from tests.cli.problems import CommandLine, contents
 
 COMPARE = ("--methods", "normal,mixed", "--seeds", "0,1", "--out", "out")
@@ -70,3 +71,8 @@ def test_a_folder_that_is_taken(noiseproof: CommandLine, tiny: Path, run: Path) 
     assert noiseproof.mistake(*arguments, "--dry-run") == noiseproof.mistake(*arguments)
     assert "done" in noiseproof.done(*arguments, "--dry-run", "--resume")
     assert "in place of the run" in noiseproof.done(*arguments, "--dry-run", "--overwrite")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.0041, "4.1 ms"), (0.45, "450 ms"), (1.26, "1.3 s"), (31.4, "31 s")])
+def test_short_lengths(seconds: float, words: str) -> None:
+    assert _short(seconds) == words

@@ -39,7 +39,11 @@ def _facts(found: Rehearsal) -> list[tuple[str, str]]:
     shape = "×".join(map(str, found.input_shape))
     facts = [
         (found.title, f"{_count(len(found.runs), 'run')}: {counts}"),
-        ("data", f"{recipe.data.source}: {samples} samples of {shape}, {found.classes} classes"),
+        (
+            "data",
+            f"{recipe.data.source}: {samples} samples of {shape}, {found.classes} classes, loaded in "
+            f"{_short(found.data_seconds)}",
+        ),
         ("device", f"{found.device}; {_count(found.threads, 'CPU thread')}; {recipe.train.precision}"),
     ]
     if found.costs:
@@ -112,5 +116,6 @@ def _words(span: Span) -> str:
 
 
 def _short(seconds: float) -> str:
-    """A length of time below a minute, to two digits: ``"12 ms"``, ``"3.4 s"``."""
-    return f"{seconds:.2g} s" if seconds >= 1 else f"{1000 * seconds:.2g} ms"
+    """A length of time below a minute: ``"4.1 ms"``, ``"120 ms"``, ``"3.4 s"``."""
+    number, unit = (seconds, "s") if seconds >= 1 else (1000 * seconds, "ms")
+    return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"

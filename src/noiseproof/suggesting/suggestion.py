@@ -121,8 +121,8 @@ def _of_target(
     method = METHODS[_METHOD]
     options = (method.Options() if recipe is None else recipe.options(_METHOD)).model_dump()
     noise = None if recipe is None else perturbation(recipe.noise.train)
-    facts = feature_facts(split, train, weights=options, noise=noise, limit=limit, progress=progress)
     sensor = _sensor(repeats, flat, train, None if recipe is None else recipe.data.image_size, limit)
+    facts = feature_facts(split, train, weights=options, noise=noise, limit=limit, progress=progress)
     deltas = delta_proposals(facts, options)
     proposals = [*deltas, regularisation_proposal(facts, options)]
     if recipe is not None:
