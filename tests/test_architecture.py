@@ -26,7 +26,7 @@ FLOORS = [
     {"explaining"},
     {"presenting"},
     {"experiments"},
-    {"scheduling"},
+    {"scheduling", "rehearsing", "doctor", "suggesting"},
     {"studies"},
     {"paper"},
     {"cli"},

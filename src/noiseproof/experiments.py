@@ -41,7 +41,15 @@ from noiseproof.training import Recipe, Run, load_recipe, train
 from noiseproof.training.recipe import EvaluateSettings
 from noiseproof.training.run import load_data
 
-__all__ = ["PAPER_METHODS", "compare", "comparison_folder", "evaluate_run", "evaluate_target", "write_report"]
+__all__ = [
+    "PAPER_METHODS",
+    "compare",
+    "comparison_folder",
+    "evaluate_run",
+    "evaluate_target",
+    "known_report",
+    "write_report",
+]
 
 # The order of the rows in Table 1.
 PAPER_METHODS = ("normal", "noisy", "mixed", "stability", "discriminative")
@@ -242,7 +250,7 @@ def evaluate_run(
     settings = run.recipe.evaluate
     wanted = tuple(settings.perturbations if perturbations is None else perturbations)
     count = settings.draws if draws is None else check_whole("draws", draws, 1)
-    known = None if again else _known_report(run, wanted, count, seed)
+    known = None if again else known_report(run, wanted, count, seed)
     if known is not None:
         return known
     report = evaluate(
@@ -295,8 +303,8 @@ def evaluate_target(
     )  # fmt: skip
 
 
-def _known_report(run: Run, wanted: tuple[str, ...], draws: int, seed: int) -> RobustnessReport | None:
-    """The report that a run has already, if it tells what is wanted."""
+def known_report(run: Run, wanted: tuple[str, ...], draws: int, seed: int) -> RobustnessReport | None:
+    """Return the report that a run has already, if it tells what is wanted."""
     try:
         known = run.report()
     except NoiseproofError:  # damaged or of an older version, so measured anew

@@ -9,18 +9,17 @@ import warnings
 import typer
 from rich.text import Text
 
-from noiseproof.cli import analysing, measuring, presenting, reproducing, studying, training  # noqa: F401 - they register their commands
+from noiseproof.cli import advising, analysing, checking, measuring, presenting, reproducing, studying, training  # noqa: F401 - they register their commands
 from noiseproof.cli.app import app
 from noiseproof.cli.console import errors
-from noiseproof.errors import InvalidArgumentError, NoiseproofError
+from noiseproof.cli.exit_codes import ExitCode, code_for
+from noiseproof.errors import NoiseproofError
 
 __all__ = ["main"]
 
-EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """Run the command line and exit with one of :class:`noiseproof.cli.exit_codes.ExitCode`.
 
     A user's mistake is told in one line; ``--debug``, anywhere among the arguments, shows the traceback.
     """
@@ -28,14 +27,17 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     warnings.showwarning = _show_warning
     try:
-        code = app([argument for argument in given if argument != "--debug"] or ["--help"], standalone_mode=False) or 0
+        code = (
+            app([argument for argument in given if argument != "--debug"] or ["--help"], standalone_mode=False)
+            or ExitCode.DONE
+        )
     except (typer.Abort, KeyboardInterrupt):
-        code = EXIT_INTERRUPTED
+        code = ExitCode.INTERRUPTED
     except (NoiseproofError, OSError) as error:
         if debug:
             traceback.print_exc()
         _say("error:", "bold red", str(error))
-        code = EXIT_USAGE if isinstance(error, InvalidArgumentError) else EXIT_ERROR
+        code = code_for(error)
     except Exception as error:
         # Typer's complaints about wrong usage; their class is click's in older versions, Typer's own in newer ones.
         if not hasattr(error, "format_message"):
@@ -43,10 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             traceback.print_exc()
         _say("error:", "bold red", str(error.format_message()))
-        code = EXIT_USAGE
-    if code == EXIT_INTERRUPTED:
+        code = ExitCode.USAGE
+    if code == ExitCode.INTERRUPTED:
         errors().print("interrupted", highlight=False)
-    sys.exit(code)
+    sys.exit(int(code))
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

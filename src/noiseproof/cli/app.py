@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from noiseproof.cli.console import output
+from noiseproof.cli.exit_codes import in_words
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="noiseproof",
     help="Train, measure and explain classifiers that keep working on noisy input.",
+    epilog=in_words(),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from noiseproof.cli import completion
 from noiseproof.cli.console import errors, output
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataOption",
+    "DryRunOption",
     "OutOption",
     "OverwriteOption",
     "RecipeArgument",
@@ -31,13 +33,21 @@ __all__ = [
     "whole_numbers",
 ]
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name (see `noiseproof recipes`) or a YAML file.")]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A recipe's name (see `noiseproof recipes`) or a YAML file.", autocompletion=completion.recipes
+    ),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as train.epochs=50.")
 ]
 DataOption = Annotated[str | None, typer.Option("--data", help="Where the data comes from, in place of the recipe's.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; below runs/ by default.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Tell what would be done and how long it may take; write nothing.")
+]
 
 
 def progress() -> ProgressReporter:

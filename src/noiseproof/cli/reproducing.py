@@ -12,16 +12,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from noiseproof.cli import completion
 from noiseproof.cli.app import app
 from noiseproof.cli.common import SetOption, overrides_of, progress, show, split, whole_numbers
 from noiseproof.cli.console import errors, output
+from noiseproof.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from noiseproof.paper.planning import Setting
 
 __all__ = ["paper"]
-
-EXIT_ERROR, EXIT_WORK_LEFT = 1, 75
 
 
 class Scale(enum.StrEnum):
@@ -40,7 +40,12 @@ class Preset(enum.StrEnum):
 
 @app.command()
 def paper(
-    name: Annotated[str, typer.Argument(help="table1 to table5, fig1, fig8 to fig13, theory; or list.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="table1 to table5, fig1, fig8 to fig13, theory; or list.", autocompletion=completion.experiments
+        ),
+    ],
     scale: Annotated[
         Scale, typer.Option(help="full as in the paper; reduced for two CPU cores, with a smaller network.")
     ] = Scale.full,
@@ -89,11 +94,11 @@ def paper(
     for line in made.wrong:
         errors().print(Text.assemble(("error:", "bold red"), " ", line), highlight=False, soft_wrap=True)
     if made.wrong:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(ExitCode.FAILED)
     if not made.complete:
         left = f"{made.done} of {made.total} runs done" + ("" if made.drawn else ", the figure not drawn")
         show(f"{left}; the same command goes on from here")
-        raise typer.Exit(EXIT_WORK_LEFT)
+        raise typer.Exit(ExitCode.WORK_LEFT)
 
 
 def _sources(given: Sequence[str], recipes: Sequence[str]) -> dict[str, str]:

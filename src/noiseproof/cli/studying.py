@@ -20,13 +20,12 @@ from noiseproof.cli.common import (
     whole_numbers,
 )
 from noiseproof.cli.console import errors, output
+from noiseproof.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from noiseproof.studies import Study
 
 __all__ = ["sweep"]
-
-EXIT_ERROR, EXIT_WORK_LEFT = 1, 75
 
 
 class Design(enum.StrEnum):
@@ -95,9 +94,9 @@ def sweep(
         errors().print(Text.assemble(("error:", "bold red"), " ", line), highlight=False, soft_wrap=True)
     if not made.complete:
         if made.wrong and made.done + len(made.wrong) >= made.total:
-            raise typer.Exit(EXIT_ERROR)
+            raise typer.Exit(ExitCode.FAILED)
         show(f"{made.done} of {made.total} runs done so far; the same command goes on from here")
-        raise typer.Exit(EXIT_WORK_LEFT)
+        raise typer.Exit(ExitCode.WORK_LEFT)
 
 
 def _study(what: str, vary: list[str] | None, *, method: str | None, **given: Any) -> Study:

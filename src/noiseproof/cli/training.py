@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from noiseproof.cli import completion
 from noiseproof.cli.app import app
 from noiseproof.cli.common import (
     DataOption,
+    DryRunOption,
     OutOption,
     OverwriteOption,
     RecipeArgument,
@@ -21,6 +23,7 @@ from noiseproof.cli.common import (
     whole_numbers,
 )
 from noiseproof.cli.console import output
+from noiseproof.cli.dry_run import show_rehearsal
 
 __all__ = ["compare", "recipes", "train"]
 
@@ -28,17 +31,29 @@ __all__ = ["compare", "recipes", "train"]
 @app.command()
 def train(
     recipe: RecipeArgument,
-    method: Annotated[str | None, typer.Option("--method", "-m", help="normal, noisy, mixed, stability, …")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", "-m", help="normal, noisy, mixed, stability, …", autocompletion=completion.methods),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and noise.")] = None,
     changes: SetOption = None,
     data: DataOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train one method and leave a run folder."""
     import noiseproof
 
+    if dry_run:
+        from noiseproof.rehearsing import rehearse
+        from noiseproof.training import load_recipe
+
+        base = load_recipe(recipe, overrides_of(changes, data))
+        base = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
+        show_rehearsal(rehearse(base, out=out, overwrite=overwrite, resume=resume, progress=progress()))
+        return
     run = noiseproof.train(
         recipe, method, seed, overrides_of(changes, data), out, overwrite=overwrite, resume=resume,
         progress=progress(),
@@ -55,7 +70,9 @@ def train(
 @app.command()
 def compare(
     recipe: RecipeArgument,
-    methods: Annotated[str, typer.Option(help="Names with commas between, or all.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="Names with commas between, or all.", autocompletion=completion.methods_with_commas)
+    ] = "all",
     seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
     changes: SetOption = None,
     data: DataOption = None,
@@ -64,6 +81,7 @@ def compare(
     explain: Annotated[
         bool, typer.Option("--explain", help="Let the report show curvature, features and the theorems too.")
     ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train several methods with several seeds, evaluate them, and write table and report.
 
@@ -76,6 +94,16 @@ def compare(
 
     chosen = list(PAPER_METHODS) if methods == "all" else split(methods)
     overrides = overrides_of(changes, data)
+    if dry_run:
+        from noiseproof.rehearsing import rehearse
+
+        numbered = whole_numbers("--seeds", seeds)
+        show_rehearsal(
+            rehearse(
+                recipe, chosen, numbered, overrides, out, overwrite=overwrite, explain=explain, progress=progress()
+            )
+        )
+        return
     folder = out or comparison_folder(load_recipe(recipe, overrides))
     comparison = noiseproof.compare(
         recipe, chosen, whole_numbers("--seeds", seeds), overrides, folder, overwrite=overwrite, explain=explain,
@@ -87,7 +115,9 @@ def compare(
 
 @app.command()
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Show this recipe with every default.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show this recipe with every default.", autocompletion=completion.recipes)
+    ] = None,
 ) -> None:
     """List the recipes, or show one whole."""
     from noiseproof.training.recipes import dump_recipe, load_recipe, recipe_names

@@ -14,9 +14,9 @@ from torch import Tensor
 from noiseproof.errors import RunFolderError
 from noiseproof.files import keep_as, write_atomically
 
-__all__ = ["load_checkpoint", "remove_checkpoints", "save_checkpoint"]
+__all__ = ["CHECKPOINTS", "load_checkpoint", "remove_checkpoints", "save_checkpoint", "sealed"]
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS = CHECKPOINTS = "last.ckpt", "previous.ckpt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
@@ -26,16 +26,21 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         folder: the run folder.
         state: nested dicts, lists, tensors and plain values.
     """
-    sealed = {"state": state, "sha256": _digest(state)}
+    whole = sealed(state)
 
     def write(path: Path) -> None:
-        whole = io.BytesIO()  # so that a full disk is an OSError that names the file
-        torch.save(sealed, whole)
-        path.write_bytes(whole.getbuffer())
+        path.write_bytes(whole)  # in one go, so that a full disk is an OSError that names the file
         if (folder / LAST).exists():
             keep_as(folder / LAST, folder / PREVIOUS)
 
     write_atomically(folder / LAST, write)
+
+
+def sealed(state: dict[str, Any]) -> memoryview:
+    """Return the bytes of a checkpoint: ``state`` with its checksum."""
+    whole = io.BytesIO()
+    torch.save({"state": state, "sha256": _digest(state)}, whole)
+    return whole.getbuffer()
 
 
 def load_checkpoint(folder: Path, *, repair: bool = False) -> dict[str, Any] | None:
@@ -74,9 +79,9 @@ def _verified(path: Path) -> dict[str, Any] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sealed = torch.load(path, map_location="cpu", weights_only=True)
-        state: dict[str, Any] = sealed["state"]
-        return state if sealed["sha256"] == _digest(state) else None
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = found["state"]
+        return state if found["sha256"] == _digest(state) else None
     except Exception:  # a damaged file makes torch raise nearly anything
         return None
 

@@ -46,7 +46,7 @@ from noiseproof.training.recipes import dump_recipe, load_recipe
 from noiseproof.training.signals import stop_between_steps
 from noiseproof.training.trainer import EpochMetrics, Trainer
 
-__all__ = ["Part", "Run", "load_data", "train", "with_provenance"]
+__all__ = ["Part", "Run", "default_folder", "load_data", "make_trainer", "precision_for", "train", "with_provenance"]
 
 Part = Literal["test", "validation"]  # what a report is about
 
@@ -170,11 +170,11 @@ def train(
     """
     base = load_recipe(recipe, overrides)
     settled = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
-    folder = Path(out) if out is not None else Path("runs", settled.name, settled.method, f"seed-{settled.seed}")
+    folder = Path(out) if out is not None else default_folder(settled)
     if is_main_process():
         require_free(folder, settled, overwrite=overwrite, resume=resume)
     resume = resume and not overwrite
-    chosen = settled.with_precision(_precision(folder, resume))
+    chosen = settled.with_precision(precision_for(folder, resume))
     splits = data if data is not None else _load_data_first_process_first(settled)
     with _alone_in(folder):
         if is_main_process():  # again, now that nobody else can change it
@@ -183,6 +183,11 @@ def train(
             "" if chosen is settled else f", {chosen.train.precision}"
         )
         return _trained(chosen, splits, folder, resume, deadline, progress or Silent(), title)
+
+
+def default_folder(settled: Recipe) -> Path:
+    """Return where a run goes, if nothing else is said."""
+    return Path("runs", settled.name, settled.method, f"seed-{settled.seed}")
 
 
 @contextmanager
@@ -213,14 +218,7 @@ def _trained(
         if first:
             _tidy(folder)
         return finished
-    _check_classes(splits)
-    if settled.train.tensorboard:
-        require_tensorboard()
-    description = _describe(settled, splits)
-    with seeding.seeded(settled.seed, "initial weights"):
-        built = METHODS[settled.method](description.build(), settled.options(settled.method))
-    _check_fit(built.model, splits, settled)
-    trainer = Trainer(built, splits, settled)
+    trainer, description = make_trainer(settled, splits)
     state = load_checkpoint(folder, repair=first) if resume else None
     if state is not None:
         _check_data(folder, splits)
@@ -243,8 +241,8 @@ def _trained(
             stop=stop,
         )
         if first:
-            save_buffers(folder / "method.safetensors", built)
-            save_model(folder / "model.safetensors", built.model, description)
+            save_buffers(folder / "method.safetensors", trainer.method)
+            save_model(folder / "model.safetensors", trainer.method.model, description)
             _tidy(folder)
         wait_for_everyone()
         if stop.signal is not None:
@@ -252,7 +250,29 @@ def _trained(
     return Run(folder)
 
 
-def _precision(folder: Path, resume: bool) -> str:
+def make_trainer(settled: Recipe, splits: Splits, *, pretrained: bool = True) -> tuple[Trainer, ModelDescription]:
+    """Return what trains a run from its first step on, and the description of its model; nothing is written.
+
+    Args:
+        settled: one method, one seed, and a precision that is not ``auto``.
+        splits: the recipe's data.
+        pretrained: False for random weights also where the recipe asks for others, so that none are fetched.
+
+    Raises:
+        DataError: a class without training samples.
+        InvalidArgumentError: a model that cannot take the data's inputs.
+    """
+    _check_classes(splits)
+    if settled.train.tensorboard:
+        require_tensorboard()
+    description = _describe(settled, splits)
+    with seeding.seeded(settled.seed, "initial weights"):
+        built = METHODS[settled.method](description.build(pretrained=pretrained), settled.options(settled.method))
+    _check_fit(built.model, splits, settled)
+    return Trainer(built, splits, settled), description
+
+
+def precision_for(folder: Path, resume: bool) -> str:
     """What ``auto`` stands for: the precision that a run began in, else the device's."""
     begun = folder / "recipe.yaml"
     return load_recipe(begun).train.precision if resume and begun.is_file() else native_precision()

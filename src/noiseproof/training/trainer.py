@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -103,14 +104,34 @@ class Trainer:
             NonFiniteWeightsError: weights did, though the loss was finite; found where they would be kept.
             KeyboardInterrupt, SystemExit, BudgetSpentError: asked to stop, after the checkpoint.
         """
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), warnings.catch_warnings():
-            # torch warns of a first step that a gradient scaler left out
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        with _aside():
             while self.step < self.total_steps:
                 self._epoch(task, on_epoch, checkpoint, stop)
         kept = self.best.weights or self.average.weights()
         if kept is not None:
             self.method.model.load_state_dict(kept)
+
+    def timed_steps(self) -> Generator[float]:
+        """Train to the end and yield the seconds that every step takes, the making of its batch included.
+
+        It tells how long a training takes, and is none: nothing is reported or kept.
+
+        Raises:
+            NonFiniteLossError: on a CPU, where a part of the loss became NaN or infinite.
+        """
+        self.trained.train()
+        while self.step < self.total_steps:
+            batches = self.batches.epoch(*divmod(self.step, self.batches.steps_per_epoch))
+            started = time.perf_counter()
+            for views in batches:
+                with _aside():
+                    self._step(views)
+                if self.accelerator.device.type != "cpu":
+                    torch.accelerator.synchronize()
+                yield time.perf_counter() - started
+                if self.step == self.total_steps:
+                    return
+                started = time.perf_counter()
 
     def _epoch(
         self,
@@ -247,6 +268,15 @@ class Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Inside the block torch's global generators may be used, and a warning that means nothing is left out."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), warnings.catch_warnings():
+        # torch warns of a first step that a gradient scaler left out
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        yield
 
 
 class _Best:

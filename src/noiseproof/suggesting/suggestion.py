@@ -1,0 +1,204 @@
+"""Looking at a run, another model or a recipe, and at its data and sensor, and putting the advice together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from noiseproof.data import LabelledDataset
+from noiseproof.errors import InvalidArgumentError
+from noiseproof.methods import METHODS
+from noiseproof.models import FeatureClassifier
+from noiseproof.perturbations import perturbation
+from noiseproof.progress import ProgressReporter
+from noiseproof.suggesting.advice import Advice
+from noiseproof.suggesting.features import FeatureFacts, feature_facts
+from noiseproof.suggesting.rules import (
+    delta_proposals,
+    momentum_proposal,
+    noise_proposal,
+    regularisation_proposal,
+    untrained_deltas,
+)
+from noiseproof.suggesting.sensor import SensorNoise, noise_of_dataset, noise_of_repeats, read_repeats
+from noiseproof.targets import Target, load_target, run_at
+from noiseproof.training import Recipe, load_recipe, recipe_names
+from noiseproof.training.batches import TrainingBatches
+from noiseproof.training.run import load_data
+
+__all__ = ["suggest"]
+
+_METHOD = "discriminative"
+_LEVEL = "std"  # the key of a perturbation that is the standard deviation of noise
+
+
+def suggest(
+    target: str | Path,
+    *,
+    data: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    repeats: str | Path | Tensor | None = None,
+    flat: bool = False,
+    limit: int = 2000,
+    model: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: tuple[int, int] | None = None,
+    progress: ProgressReporter | None = None,
+) -> Advice:
+    """Propose δ_v, δ_d, the level of the training noise, and the momentum, with the reasons.
+
+    Theory fixes the ratio of δ_d and δ_v and what follows from it (Prop. 5.1, 5.2); their scale is that of the
+    features, which T_ν of Prop. 5.3 can change, so it is taken from a trained model.
+
+    Args:
+        target: a run folder, a recipe (a name, or a YAML file), or what :func:`noiseproof.targets.load_target` takes.
+        data: in place of the run's or the recipe's; needed for other models. A run is otherwise measured on its
+            training samples.
+        overrides: changes of a recipe by dotted path.
+        repeats: repeated recordings of still scenes: what :func:`noiseproof.suggesting.read_repeats` reads, or a
+            tensor (R, N, C, ...).
+        flat: whether to estimate the sensor's noise from the data's own pictures or series.
+        limit: how many samples are looked at, evenly spread.
+        model: as for :func:`noiseproof.targets.load_target`, like the three that follow.
+        mean: see there.
+        std: see there.
+        image_size: see there.
+        progress: where to report; None for nowhere.
+
+    Raises:
+        InvalidArgumentError, RecipeError, RunFolderError, DataError: as loading raises; vectors with ``flat``; both
+            ``repeats`` and ``flat``; ``overrides`` for what is no recipe.
+        ModelSplitError: a model whose features cannot be told.
+    """
+    if repeats is not None and flat:
+        raise InvalidArgumentError("give repeats or flat, not both: repeats are the better of the two")
+    name = str(target)
+    about_model = {"model": model, "mean": mean, "std": std, "image_size": image_size}
+    if not Path(name).is_dir() and (name in recipe_names() or name.endswith((".yaml", ".yml"))):
+        given = [option for option, value in about_model.items() if value is not None]
+        if given:
+            raise InvalidArgumentError(f"{name} is a recipe, which says itself what its {given[0]} is")
+        return _of_recipe(name, data, overrides, repeats, flat, limit)
+    if overrides:
+        raise InvalidArgumentError(f"{name} is no recipe, so there is nothing to change in it")
+    loaded = load_target(name, data=data, **about_model)  # type: ignore[arg-type]
+    return _of_target(loaded, data is None, repeats, flat, limit, progress)
+
+
+def _of_recipe(
+    name: str, data: str | None, overrides: Mapping[str, Any] | None, repeats: str | Path | Tensor | None, flat: bool,
+    limit: int,
+) -> Advice:  # fmt: skip
+    recipe = load_recipe(name, {**(overrides or {}), **({} if data is None else {"data.source": data})})
+    train = load_data(recipe).train
+    sensor = _sensor(repeats, flat, train, recipe.data.image_size, limit)
+    options = recipe.options(_METHOD).model_dump()
+    return Advice(
+        f"Advice for the recipe {recipe.name}, untrained",
+        (*_data_facts(train), *_sensor_facts(sensor)),
+        (
+            *untrained_deltas(options),
+            noise_proposal(sensor, recipe.noise.train, _level(recipe)),
+            _momentum(recipe, train, options, None, options["delta_v"]),
+        ),
+        ("Nothing was trained or measured on features; a run, even a short one, tells more.",),
+    )
+
+
+def _of_target(
+    loaded: Target, own_data: bool, repeats: str | Path | Tensor | None, flat: bool, limit: int,
+    progress: ProgressReporter | None,
+) -> Advice:  # fmt: skip
+    run = loaded.run or run_at(loaded.place)
+    recipe = None if run is None else run.recipe
+    train = run.data().train if run is not None and own_data else loaded.test
+    network = loaded.model
+    split = network if isinstance(network, FeatureClassifier) else FeatureClassifier.from_module(network)
+    method = METHODS[_METHOD]
+    options = (method.Options() if recipe is None else recipe.options(_METHOD)).model_dump()
+    noise = None if recipe is None else perturbation(recipe.noise.train)
+    sensor = _sensor(repeats, flat, train, None if recipe is None else recipe.data.image_size, limit)
+    facts = feature_facts(split, train, weights=options, noise=noise, limit=limit, progress=progress)
+    deltas = delta_proposals(facts, options)
+    proposals = [*deltas, regularisation_proposal(facts, options)]
+    if recipe is not None:
+        proposals.append(noise_proposal(sensor, recipe.noise.train, _level(recipe)))
+        delta_v = deltas[1].value if isinstance(deltas[1].value, float) else options["delta_v"]
+        proposals.append(_momentum(recipe, train, options, facts.within_rms, delta_v))
+    elif sensor is not None:
+        proposals.append(noise_proposal(sensor, "", None))
+    where = "training samples" if run is not None and own_data else "samples"
+    notes = [
+        "δ_d and δ_v are at the scale of these features: train with them, then ask again. Whether they serve better "
+        "than the present ones, only training tells."
+    ]
+    if recipe is not None and recipe.method != _METHOD:
+        notes.append(f"This run was trained by the method {recipe.method!r}, whose features have another scale.")
+    return Advice(
+        f"Advice for {loaded.title}",
+        (*_data_facts(train, where), *_feature_facts(facts), *_sensor_facts(sensor)),
+        tuple(proposals),
+        tuple(notes),
+    )
+
+
+def _sensor(
+    repeats: str | Path | Tensor | None, flat: bool, data: LabelledDataset, image_size: tuple[int, int] | None,
+    limit: int,
+) -> SensorNoise | None:  # fmt: skip
+    if repeats is not None:
+        there = repeats if isinstance(repeats, Tensor) else read_repeats(str(repeats), data.input_shape, image_size)
+        return noise_of_repeats(there)
+    return noise_of_dataset(data, limit) if flat else None
+
+
+def _level(recipe: Recipe) -> float | None:
+    """The standard deviation of the training noise, where it has one."""
+    value = getattr(perturbation(recipe.noise.train), _LEVEL, None)
+    return None if value is None else float(value)
+
+
+def _momentum(
+    recipe: Recipe, train: LabelledDataset, options: Mapping[str, Any], rms: float | None, delta_v: float
+) -> Any:
+    counts = train.labels.bincount(minlength=train.num_classes)
+    rarest = float(counts[counts > 0].min()) / len(train)
+    batch_size = min(recipe.train.batch_size, len(train))
+    steps = TrainingBatches.count(len(train), batch_size)
+    return momentum_proposal(options, rarest, batch_size, steps, rms, delta_v)
+
+
+def _data_facts(train: LabelledDataset, what: str = "training samples") -> list[tuple[str, str]]:
+    shape = "×".join(map(str, train.input_shape))
+    return [("Data", f"{len(train):,} {what} of {shape}, {train.num_classes} classes")]
+
+
+def _feature_facts(facts: FeatureFacts) -> list[tuple[str, str]]:
+    told = dict(facts.separation.summary())
+    pulls = ", ".join(f"{name} {value:+.2g}" for name, value in facts.pulls.items())
+    pulls += " per unit of growth; what is below 0 spreads features, what is above draws them together"
+    return [
+        ("Looked at", f"{facts.samples:,} samples in {facts.dimensions} dimensions"),
+        ("Centroids, from their mean (rms)", f"{facts.spread:.3g}"),
+        ("Samples, from their centroid (median, rms)", f"{facts.within:.3g}, {facts.within_rms:.3g}"),
+        *((name, told[name]) for name in ("Dispersion by class", "Margin by class")),
+        ("Distance between classes, nearest samples", told["Distance between classes, nearest samples"]),
+        *((name, told[name]) for name in ("Proposition 5.1", "Proposition 5.2.1", "Proposition 5.2.2")),
+        ("Parts of the loss, if all features were made larger", pulls),
+    ]
+
+
+def _sensor_facts(sensor: SensorNoise | None) -> list[tuple[str, str]]:
+    if sensor is None:
+        return []
+    channels = [
+        f"{value:.2g} ({low:.2g} to {high:.2g})"
+        for value, low, high in zip(sensor.channels, sensor.low, sensor.high, strict=True)
+    ]
+    shown = ", ".join(channels[:8]) + (f" … ({len(channels)} channels)" if len(channels) > 8 else "")
+    facts = [(f"Noise by channel, {sensor.how} (quartiles)", shown)]
+    return [*facts, *(("", note) for note in sensor.notes)]
