@@ -9,7 +9,7 @@ import warnings
 import typer
 from rich.text import Text
 
-from noiseproof.cli import analysing, measuring, reproducing, training  # noqa: F401 - they register their commands
+from noiseproof.cli import analysing, deploying, measuring, reproducing, training  # noqa: F401 - they register their commands
 from noiseproof.cli.app import app
 from noiseproof.cli.console import errors
 from noiseproof.errors import InvalidArgumentError, NoiseproofError
