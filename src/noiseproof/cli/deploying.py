@@ -58,16 +58,21 @@ def predict(
     ],
     perturb: Annotated[
         str | None,
-        typer.Option("--perturb", "-p", metavar="SPEC", help="As gaussian:8/255; by default the training's noise."),
+        typer.Option(
+            "--perturb", "-p", metavar="SPEC", help="As gaussian:8/255; by default the noise of the run's recipe."
+        ),
     ] = None,
     draws: Annotated[int, typer.Option(help="Draws of the noise for each input.")] = 20,
     seed: SeedOption = 0,
-    top: Annotated[int, typer.Option(help="How many of the likeliest classes to name.")] = 3,
+    top: Annotated[int, typer.Option("--top", help="How many of the likeliest classes to name.")] = 3,
     layout: Annotated[Answers, typer.Option("--format", help="How to write the answers; json is one document.")] = (
         Answers.terminal
     ),
     model: ModelOption = None,
-    data: DataOption = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Whose classes and inputs a model that is no run has, as folder:photos."),
+    ] = None,
     mean: MeanOption = None,
     std: StdOption = None,
     image_size: ImageSizeOption = None,

@@ -51,8 +51,8 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
     kind, task = _TASKS.get(len(description.input_shape), ("inputs", None))
     title = f"{recipe.model.name}, {recipe.name}, {METHODS[recipe.method].title}"
     provenance = recipe.provenance
-    environment = Environment(  # noqa: S701 - not HTML: `finalize` escapes for Markdown whatever is put in
-        autoescape=False,
+    environment = Environment(
+        autoescape=False,  # noqa: S701 - not HTML: `finalize` escapes for Markdown whatever is put in
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -161,8 +161,8 @@ def _limits(run: Run, recipe: Recipe, report: RobustnessReport | None) -> list[s
         counts = np.bincount(report.labels, minlength=len(report.class_names))
         fewest = int(counts.argmin())
         limits.append(
-            f"The numbers are of {len(report.labels)} test samples; the class {report.class_names[fewest]} has "
-            f"{int(counts[fewest])} of them."
+            f"The numbers are of {len(report.labels)} test samples; the smallest class, {report.class_names[fewest]}, "
+            f"has {int(counts[fewest])} of them."
         )
         if "gaussian" in report.curves():
             top = report.curves()["gaussian"].levels[-1]

@@ -116,8 +116,9 @@ def write_card(run: Run | str | Path, path: str | Path | None = None, *, overwri
         raise RunFolderError(f"{run} is no run folder; only of a run is enough known for a model card")
     file = Path(path) if path is not None else found.folder / _FOLDER / CARD
     _require_free([file], overwrite=overwrite)
+    card = model_card(found)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, model_card(found))
+    write_text(file, card)
     return file
 
 

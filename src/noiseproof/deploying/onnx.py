@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import noiseproof
+from noiseproof.checks import check_range
 from noiseproof.deploying.parity import (
     Parity,
     check_onnx,
@@ -25,7 +26,7 @@ from noiseproof.deploying.parity import (
 )
 from noiseproof.errors import ExportError, InvalidArgumentError
 from noiseproof.files import write_atomically
-from noiseproof.perturbations import Perturbation
+from noiseproof.perturbations import Perturbation, perturbation
 
 __all__ = ["OnnxExport", "export_onnx"]
 
@@ -85,6 +86,9 @@ def export_onnx(
         InvalidArgumentError: a package is missing, inputs that the model cannot take, or names for other classes.
     """
     require_packages()
+    check_range("tolerance", tolerance, 0, 1, open_low=True)
+    if noise is not None:
+        perturbation(noise)  # a mistake in it is told before the work is done
     path, example = Path(path), checked_inputs(inputs)
     reference = plain_copy(model)
     classes = reference_logits(reference, example[:1]).shape[1]

@@ -118,7 +118,7 @@ def predict(
         target: a run, its folder, or what :func:`load_trained` loaded.
         inputs: files and folders, see :func:`noiseproof.deploying.inputs.read_samples`; or a batch (N, …) of images in
             [0, 1], vectors or series in the shape that the model takes.
-        perturb: the noise, as ``"gaussian:8/255"``; None for the noise that the run was trained with.
+        perturb: the noise, as ``"gaussian:8/255"``; None for the noise of the run's recipe.
         draws: of the noise for each input, ≥ 1; a perturbation without chance is applied once.
         seed: of the noise, ≥ 0.
         top: how many of the likeliest classes to name, ≥ 1.
@@ -203,12 +203,12 @@ class _Oracle:
     def _batches(self, clean: Tensor) -> Iterator[Tensor]:
         """Yield the clean input and its noisy copies."""
         content = hashlib.sha256(clean.contiguous().numpy().tobytes()).hexdigest()
-        batch = [clean]
+        batch, spec = [clean], self.noise.spec
         for draw in range(self.draws):
             if len(batch) == self.batch_size:
                 yield torch.cat(batch)
                 batch = []
-            batch.append(self.noise(clean, seeding.generator(self.seed, "predict", self.noise.spec, draw, content)))
+            batch.append(self.noise(clean, seeding.generator(self.seed, "predict", spec, draw, content)))
         yield torch.cat(batch)
 
     def _logits(self, batch: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class _Oracle:
 def _noise(perturb: str | Perturbation | None, asked: TrainedModel) -> Perturbation:
     if perturb is None and asked.noise is None:
         raise InvalidArgumentError(
-            f"{asked.place} does not say which noise it was trained with: name one with perturb, as gaussian:8/255"
+            f"{asked.place} does not say which noise it is made for: name one with perturb, as gaussian:8/255"
         )
     if isinstance(perturb, str) and is_attack(perturb):
         raise InvalidArgumentError(f"{perturb!r} is an attack, not noise; `noiseproof evaluate` measures attacks")

@@ -26,7 +26,7 @@ class TrainedModel:
         model: takes inputs as they are, images in [0, 1].
         class_names: one per class, in the order of the logits.
         input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
-        noise: the perturbation that it was trained with; None where that is not known.
+        noise: the perturbation in its recipe; None where that is not known.
     """
 
     title: str
