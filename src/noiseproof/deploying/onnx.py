@@ -111,18 +111,25 @@ def _translated(
     model: nn.Module, example: Tensor, class_names: Sequence[str], metadata: Mapping[str, str]
 ) -> tuple[bytes, int]:
     """The model as the bytes of an ONNX file, and its opset."""
-    import onnx
-
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     if size > _LARGEST:
         raise ExportError(f"the model has {size / 2**30:.1f} GiB of weights; an ONNX file can hold less than 2 GiB")
-    pair = torch.cat([example, example])[:2]  # a batch of one would be taken for a fixed size
+    proto = _program(model, torch.cat([example, example])[:2])  # a batch of one would be taken for a fixed size
+    for part in (proto.graph, *proto.functions):
+        _without_traces(part)
+    _describe(proto, tuple(example.shape[1:]), class_names, metadata)
+    opset = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    return proto.SerializeToString(deterministic=True), int(opset)
+
+
+def _program(model: nn.Module, example: Tensor) -> Any:
+    """What torch's exporter makes of the model, for a batch of any size."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's remarks on its own insides; the check below decides
+            warnings.simplefilter("ignore")  # the exporter's remarks on its own insides; the check decides
             program = torch.onnx.export(
                 _Answering(model).eval(),
-                (pair,),
+                (example,),
                 dynamo=True,
                 input_names=["input"],
                 output_names=["logits", "probabilities"],
@@ -130,18 +137,21 @@ def _translated(
                 verbose=False,
             )
         if program is None:
-            raise ExportError("torch's exporter gave no program")
-        proto = program.model_proto
+            raise ExportError("it gave no program")
+        return program.model_proto
     except Exception as error:  # the exporter's own errors wrap whatever any operator may raise
         raise ExportError(f"torch cannot export the model to ONNX: {first_line(_root(error))}") from error
-    _without_traces(proto.graph)
-    for function in proto.functions:
-        _without_traces(function)
-    kind = _KINDS.get(example.ndim - 1, "inputs")
+
+
+def _describe(proto: Any, shape: tuple[int, ...], class_names: Sequence[str], metadata: Mapping[str, str]) -> None:
+    """Write into the file what it is and takes."""
+    import onnx
+
+    kind = _KINDS.get(len(shape), "inputs")
     described = {
         "name": "input",
         "kind": kind,
-        "shape": ["batch", *example.shape[1:]],
+        "shape": ["batch", *shape],
         "dtype": "float32",
         "range": [0, 1] if kind == "images" else None,
         "normalised_inside": True,
@@ -158,8 +168,6 @@ def _translated(
             **{f"noiseproof.{key}": value for key, value in metadata.items()},
         },
     )
-    opset = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    return proto.SerializeToString(deterministic=True), int(opset)
 
 
 class _Answering(nn.Module):
