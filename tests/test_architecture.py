@@ -23,7 +23,7 @@ FLOORS = [
     {"analysis"},
     {"training", "reporting"},
     {"targets"},
-    {"explaining"},
+    {"explaining", "deploying"},
     {"presenting"},
     {"experiments"},
     {"scheduling", "rehearsing", "doctor", "suggesting"},

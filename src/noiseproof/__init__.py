@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noiseproof import functional, geometry
     from noiseproof.analysis import InputCurvature, curvature_by_scale, input_curvature, theory
+    from noiseproof.deploying import export_onnx, predict
     from noiseproof.evaluation import (
         Certification,
         CorruptionReport,
@@ -56,8 +57,10 @@ _HOMES = {
     "curvature_by_scale": "analysis",
     "evaluate": "evaluation",
     "evaluate_corruptions": "evaluation",
+    "export_onnx": "deploying",
     "input_curvature": "analysis",
     "perturbation": "perturbations",
+    "predict": "deploying",
     "sweep": "studies",
     "theory": "analysis",
     "train": "training",
@@ -85,10 +88,12 @@ __all__ = [
     "curvature_by_scale",
     "evaluate",
     "evaluate_corruptions",
+    "export_onnx",
     "functional",
     "geometry",
     "input_curvature",
     "perturbation",
+    "predict",
     "sweep",
     "theory",
     "train",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 __all__ = [
     "BudgetSpentError",
     "DataError",
+    "ExportError",
     "InvalidArgumentError",
     "ModelSplitError",
     "NoiseproofError",
@@ -67,6 +68,10 @@ class RunBusyError(RunFolderError):
 
 class BudgetSpentError(NoiseproofError):
     """The time that work was given is over; what is done is kept, and the same call goes on from there."""
+
+
+class ExportError(NoiseproofError):
+    """A model that cannot be exported, or whose export does not answer as it does, or would replace a file."""
 
 
 class NonFiniteLossError(NoiseproofError, ArithmeticError):

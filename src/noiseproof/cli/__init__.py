@@ -9,7 +9,17 @@ import warnings
 import typer
 from rich.text import Text
 
-from noiseproof.cli import advising, analysing, checking, measuring, presenting, reproducing, studying, training  # noqa: F401 - they register their commands
+from noiseproof.cli import (  # noqa: F401 - they register their commands
+    advising,
+    analysing,
+    checking,
+    deploying,
+    measuring,
+    presenting,
+    reproducing,
+    studying,
+    training,
+)
 from noiseproof.cli.app import app
 from noiseproof.cli.console import errors
 from noiseproof.cli.exit_codes import ExitCode, code_for

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from noiseproof.targets import Target
 
 __all__ = [
+    "BatchOption",
     "DataOption",
     "DeviceOption",
     "Format",
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_pair",
+    "target_options",
     "write_tables",
 ]
 
@@ -238,21 +240,27 @@ def load(
     test: LabelledDataset | None = None,
 ) -> Target:  # fmt: skip
     """Load what a command is to look at, from its options."""
-    from noiseproof.errors import InvalidArgumentError
     from noiseproof.targets import load_target
+
+    return load_target(target, **target_options(model, data, mean, std, image_size), test=test)
+
+
+def target_options(
+    model: str | None, data: str | None, mean: str | None, std: str | None, image_size: str | None
+) -> dict[str, Any]:
+    """What the options say of a model that is no run, as arguments of :func:`noiseproof.targets.load_target`."""
+    from noiseproof.errors import InvalidArgumentError
 
     size = None if image_size is None else whole_numbers("--image-size", image_size)
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise InvalidArgumentError(f"--image-size must be height and width, as 224,224, got {image_size!r}")
-    return load_target(
-        target,
-        model=model,
-        data=data,
-        mean=None if mean is None else numbers("--mean", mean),
-        std=None if std is None else numbers("--std", std),
-        image_size=None if size is None else (size[0], size[1]),
-        test=test,
-    )
+    return {
+        "model": model,
+        "data": data,
+        "mean": None if mean is None else numbers("--mean", mean),
+        "std": None if std is None else numbers("--std", std),
+        "image_size": None if size is None else (size[0], size[1]),
+    }
 
 
 def _evaluate_corruptions(

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from noiseproof.errors import DataError
 
-__all__ = ["FORMATS", "decode_rgb"]
+__all__ = ["FORMATS", "SUFFIXES", "decode_rgb"]
 
 # Pillow goes by what is in a file, not by its name; of other formats some are handed to programs outside (EPS).
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+# What a file in a folder is taken for a picture by.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def decode_rgb(file: BinaryIO | Path, name: str, size: tuple[int, int] | None = None) -> Tensor:

@@ -19,6 +19,7 @@ EXTRAS = {
     "timm": "models named timm/NAME",
     "parquet": "data named parquet:FOLDER",
     "tensorboard": "train.tensorboard=true",
+    "onnx": "export",
     "attacks": "evaluate -p pgd:8/255 and the other attacks",
 }
 _OLDEST_PYTHON = (3, 11)

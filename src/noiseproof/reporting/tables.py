@@ -53,7 +53,7 @@ class Table:
             caption_justify="left", pad_edge=False,
         )  # fmt: skip
         for index, column in enumerate(self.columns):
-            shown.add_column(Text(column), justify="left" if index == 0 else "right")
+            shown.add_column(Text(column), justify="left" if index == 0 else "right", overflow="fold")
         for row in self.rows:
             shown.add_row(*(Text(str(entry), style="bold" if entry.best else "") for entry in row))
         return shown

@@ -13,8 +13,8 @@ from noiseproof.training.recipes import load_recipe
 
 __all__ = ["MEASURED", "clear", "remove_leftovers", "require_free", "require_same_recipe"]
 
-# Folders of what was measured on the run's model, which mean nothing once it is trained again.
-MEASURED = ("evaluation", "validation", "certification", "analysis")
+# Folders of what was measured on the run's model or made from it, which mean nothing once it is trained again.
+MEASURED = ("evaluation", "validation", "certification", "analysis", "export")
 
 _PARTS = (
     "recipe.yaml",

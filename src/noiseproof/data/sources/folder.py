@@ -10,14 +10,13 @@ from PIL import Image
 
 from noiseproof.data.dataset import LabelledDataset
 from noiseproof.data.files import ImageFiles
-from noiseproof.data.images import FORMATS
+from noiseproof.data.images import FORMATS, SUFFIXES
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_folder
 from noiseproof.errors import DataError
 
 __all__ = ["folder"]
 
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _IN_MEMORY = 2 * 2**30
 
 
@@ -64,10 +63,10 @@ def _read(root: Path, classes: list[str], options: SourceOptions) -> LabelledDat
         for label, name in enumerate(classes)
         if (root / name).is_dir()
         for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in _SUFFIXES and path.is_file() and not _hidden(path, root)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _hidden(path, root)
     ]
     if not pairs:
-        raise DataError(f"{root} holds no pictures ({', '.join(_SUFFIXES)})")
+        raise DataError(f"{root} holds no pictures ({', '.join(SUFFIXES)})")
     paths, labels = zip(*pairs, strict=True)
     files = ImageFiles(paths, torch.tensor(labels), classes, options.image_size or (1, 1))
     if options.skip_broken:

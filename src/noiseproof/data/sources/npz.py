@@ -16,7 +16,7 @@ from noiseproof.data.dataset import ArrayDataset
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, numbered_classes
 from noiseproof.errors import DataError
 
-__all__ = ["npz"]
+__all__ = ["npz", "numeric_inputs", "read_archive"]
 
 
 @SOURCES.register("npz")
@@ -29,14 +29,7 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
     path = Path(argument).expanduser()
     if not argument or not path.is_file():
         raise DataError(f"the data source 'npz' needs a file, as in npz:PATH; {argument or 'nothing'} is none")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (
-        OSError, EOFError, ValueError, TypeError, AttributeError, RuntimeError, SyntaxError, TokenError, MemoryError,
-        zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        raise DataError(f"cannot read {argument} as an .npz archive: {error}") from error
+    arrays = read_archive(path, argument)
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing or ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{argument} needs arrays x and y (and x_test with y_test), it has: {', '.join(arrays)}")
@@ -48,13 +41,29 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
         names = [str(name) for name in arrays["class_names"]]
     else:
         raise DataError(f"class_names must be a list of names, got an array of shape {arrays['class_names'].shape}")
-    train = ArrayDataset(_inputs("x", arrays["x"]), torch.from_numpy(labels["y"]), names)
+    train = ArrayDataset(numeric_inputs("x", arrays["x"]), torch.from_numpy(labels["y"]), names)
     if "x_test" not in arrays:
         return SourceData(train)
-    test = ArrayDataset(_inputs("x_test", arrays["x_test"]), torch.from_numpy(labels["y_test"]), names)
+    test = ArrayDataset(numeric_inputs("x_test", arrays["x_test"]), torch.from_numpy(labels["y_test"]), names)
     if test.input_shape != train.input_shape:
         raise DataError(f"x_test has inputs of shape {test.input_shape}, x of {train.input_shape}")
     return SourceData(train, test=test)
+
+
+def read_archive(path: Path, name: str) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an archive, which an error calls ``name``.
+
+    Raises:
+        DataError: it cannot be read, is damaged, or holds pickled objects.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (
+        OSError, EOFError, ValueError, TypeError, AttributeError, RuntimeError, SyntaxError, TokenError, MemoryError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise DataError(f"cannot read {name} as an .npz archive: {error}") from error
 
 
 def _labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -65,7 +74,12 @@ def _labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _inputs(name: str, inputs: NDArray[Any]) -> torch.Tensor:
+def numeric_inputs(name: str, inputs: NDArray[Any]) -> torch.Tensor:
+    """Return an array as bytes if it is of bytes, else as float32.
+
+    Raises:
+        DataError: it is not of numbers.
+    """
     if inputs.dtype == np.uint8:
         return torch.from_numpy(inputs)
     if not (
