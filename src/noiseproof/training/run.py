@@ -5,8 +5,8 @@
 ``last.ckpt``          while it trains: all that resuming needs, with the one before as ``previous.ckpt``
 ``model.safetensors``  the weights, with a description of the model; written last, so that it marks a finished run
 ``method.safetensors`` what the method itself has learnt, such as class centroids, at the last step
-``evaluation/``        robustness reports; beside it ``certification/``, ``analysis/`` and ``export/``, if asked for, and
-                       ``validation/``, the report that a study chooses by
+``evaluation/``        robustness reports; beside it ``certification/``, ``analysis/`` and ``export/``, if asked for,
+                       and ``validation/``, the report that a study chooses by
 """
 
 from __future__ import annotations
