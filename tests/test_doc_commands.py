@@ -29,6 +29,7 @@ NOT_OURS = ("make ", "pip ", "until ", "[ ", "done", "torchrun ", "accelerate ",
 
 SMALLER = {
     "parquet:FOLDER": "npz:cifar.npz", "--data cifar10": "--data npz:cifar.npz", "--jobs 2": "--jobs 1",
+    "certify runs/a": "certify runs/a -n 100 --limit 20", "curvature runs/a": "curvature runs/a --limit 20",
     "--trials 20": "--trials 2", "--seeds 0,1,2": "--seeds 0", "--final-seeds 0,1,2": "--final-seeds 0,1",
 }  # fmt: skip
 
@@ -55,6 +56,12 @@ def small(cls: type[Recipe], raw: Mapping[str, Any]) -> Recipe:
     if changed["model"]["name"] in ("resnet18-cifar", "resnet8-cifar"):
         changed["model"] = {"name": "resnet8-cifar", "embedding_dim": 8, "options": {"width": 4}}
     return _settled(cls, changed)
+
+
+def study_in(document: str) -> str:
+    """The study that a document shows."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return next(iter(re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)))
 
 
 def made_small(command: str) -> str:
@@ -87,6 +94,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "cifar.npz", x=images, y=labels, x_test=images[:40], y_test=labels[:40])
     vectors = random.normal(size=(60, 5)).astype(np.float32)
     np.savez(folder / "sensors.npz", x=vectors, y=np.arange(60) % 3)
+    digits = random.random((4, 1, 8, 8), dtype=np.float32)
+    np.savez(folder / "digits.npz", x=digits)
+    np.savez(folder / "shots.npz", repeats=np.clip(digits + random.normal(0, 0.05, (5, 4, 1, 8, 8)), 0, 1))
+    (folder / "my-study.yaml").write_text(study_in("docs/studies.md"))
     return folder
 
 
@@ -95,9 +106,10 @@ def at_home(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The world as the working directory, with short recipes and runs that are there."""
     monkeypatch.chdir(world)
     monkeypatch.setattr(Recipe, "from_mapping", classmethod(small))
-    for name, method in (("a", "discriminative"), ("b", "normal")):
+    photos = {"data.source": "folder:photos", "model.name": "resnet8-cifar"}
+    for name, method, changes in (("a", "discriminative", {}), ("b", "normal", {}), ("photos", "normal", photos)):
         if not (world / "runs" / name / "model.safetensors").is_file():
-            evaluate_run(npf.train("digits", method, out=world / "runs" / name, overwrite=True))
+            evaluate_run(npf.train("digits", method, 0, changes, world / "runs" / name, overwrite=True))
     return world
 
 
