@@ -30,6 +30,8 @@ NOT_OURS = ("make ", "pip ", "until ", "[ ", "done", "torchrun ", "accelerate ",
 SMALLER = {
     "parquet:FOLDER": "npz:cifar.npz", "--data cifar10": "--data npz:cifar.npz", "--jobs 2": "--jobs 1",
     "certify runs/a": "certify runs/a -n 100 --limit 20", "curvature runs/a": "curvature runs/a --limit 20",
+    "analyse runs/a runs/b": "analyse runs/a runs/b --limit 30",
+    "compare digits --explain": "compare digits --methods normal",  # explaining is tested with the comparison
     "--trials 20": "--trials 2", "--seeds 0,1,2": "--seeds 0", "--final-seeds 0,1,2": "--final-seeds 0,1",
 }  # fmt: skip
 
@@ -90,7 +92,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))\n"
     )
     labels = np.arange(200) % 10
-    images = random.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    images = random.integers(0, 256, (200, 3, 32, 32), dtype=np.uint8)
     np.savez(folder / "cifar.npz", x=images, y=labels, x_test=images[:40], y_test=labels[:40])
     vectors = random.normal(size=(60, 5)).astype(np.float32)
     np.savez(folder / "sensors.npz", x=vectors, y=np.arange(60) % 3)

@@ -80,7 +80,7 @@ def sweep(
         seeds=None if seeds is None else whole_numbers("--seeds", seeds),
         final_seeds=None if final_seeds is None else whole_numbers("--final-seeds", final_seeds),
     )  # fmt: skip
-    folder = out or Path("runs", f"sweep-{Path(study.recipe).stem if vary else Path(what).stem}")
+    folder = out or _usual_folder(what, study, from_file=not vary)
     made = noiseproof.sweep(
         study, overrides_of(changes, data), folder, look=look, jobs=jobs,
         budget=None if budget is None else seconds(budget), command=command_line(), progress=progress(),
@@ -97,6 +97,14 @@ def sweep(
             raise typer.Exit(ExitCode.FAILED)
         show(f"{made.done} of {made.total} runs done so far; the same command goes on from here")
         raise typer.Exit(ExitCode.WORK_LEFT)
+
+
+def _usual_folder(what: str, study: Study, *, from_file: bool) -> Path:
+    """Below runs/, named by the study's file, or by the recipe and what is varied."""
+    from noiseproof.studies.factors import short_keys
+
+    keys = short_keys([each.path for each in study.vary]).values()
+    return Path("runs", "-".join(["sweep", Path(what).stem, *([] if from_file else keys)]))
 
 
 def _study(what: str, vary: list[str] | None, *, method: str | None, **given: Any) -> Study:
