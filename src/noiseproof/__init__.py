@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noiseproof import functional, geometry
     from noiseproof.analysis import InputCurvature, curvature_by_scale, input_curvature, theory
+    from noiseproof.estimator import NoiseRobustClassifier
     from noiseproof.evaluation import (
         Certification,
         CorruptionReport,
@@ -42,6 +43,7 @@ _HOMES = {
     "FeatureClassifier": "models",
     "InputCurvature": "analysis",
     "LossTerms": "losses",
+    "NoiseRobustClassifier": "estimator",
     "Normalize": "models",
     "Perturbation": "perturbations",
     "RobustnessReport": "evaluation",
@@ -67,6 +69,7 @@ __all__ = [
     "FeatureClassifier",
     "InputCurvature",
     "LossTerms",
+    "NoiseRobustClassifier",
     "Normalize",
     "Perturbation",
     "RobustnessReport",

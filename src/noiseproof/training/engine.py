@@ -21,15 +21,18 @@ __all__ = [
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def make_accelerator(precision: str) -> Accelerator:
-    """Return an accelerator for ``fp32``, ``bf16`` or ``fp16``.
+def make_accelerator(precision: str, device: torch.device | str | None = None) -> Accelerator:
+    """Return an accelerator for ``fp32``, ``bf16`` or ``fp16``, on ``device`` or, if that is None, on its own choice.
 
-    Accelerate keeps the precision in a process-wide state that refuses to change; since runs of different precision
-    may follow one another here, that part of the state is made anew.
+    Accelerate keeps precision and device in a process-wide state that refuses to change; since runs that differ in
+    them may follow one another here, that part of the state is made anew.
     """
     _processes()
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=_on_cpu())
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=_on_cpu())
+    if device is not None:
+        accelerator.state.device = torch.device(device)
+    return accelerator
 
 
 def native_precision() -> str:
