@@ -56,7 +56,8 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         hidden_layer_sizes: the width of each hidden layer.
         embedding_dim: d ≥ 1, the width of the feature space that the method shapes.
         epochs: passes over the training data, ≥ 1.
-        batch_size: samples a step, ≥ 2, or all where there are fewer.
+        batch_size: samples a step, ≥ 2, or all where there are fewer; ``"auto"`` for a twentieth of all, but at least 32
+            and at most 256.
         learning_rate: the highest of AdamW, > 0. It rises for a tenth of all steps, then falls to 0 along a cosine.
         weight_decay: of AdamW, ≥ 0.
         validation_fraction: share of every class that is held out, in [0, 1). The weights of the epoch with the best
@@ -91,7 +92,7 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         hidden_layer_sizes: tuple[int, ...] = (128, 128),
         embedding_dim: int = 16,
         epochs: int = 50,
-        batch_size: int = 128,
+        batch_size: int | str = "auto",
         learning_rate: float = 0.01,
         weight_decay: float = 0.01,
         validation_fraction: float = 0.0,
@@ -133,9 +134,9 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise DataError(f"y holds 1 class, {classes[0]!r}; at least 2 are needed")
+            raise DataError(f"y holds 1 class, {classes.tolist()[0]!r}; at least 2 are needed")
         seed = seed_from(self.random_state)
-        recipe = recipe_for(self.get_params(deep=False), seed)
+        recipe = recipe_for(self.get_params(deep=False), seed, len(inputs))
         device = check_device(self.device)
         names = [str(label) for label in classes]
 

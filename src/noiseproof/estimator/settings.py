@@ -28,8 +28,8 @@ _PARAMETERS = {
 }
 
 
-def recipe_for(parameters: Mapping[str, Any], seed: int) -> Recipe:
-    """Return the recipe that an estimator with these parameters trains by.
+def recipe_for(parameters: Mapping[str, Any], seed: int, samples: int) -> Recipe:
+    """Return the recipe that an estimator with these parameters trains by, given so many samples.
 
     It is the packaged recipe ``vectors`` with another optimiser, and what it says of data is not looked at.
 
@@ -43,6 +43,8 @@ def recipe_for(parameters: Mapping[str, Any], seed: int) -> Recipe:
     if not (options is None or isinstance(options, Mapping)):
         raise InvalidArgumentError(f"method_options must be a dict such as {{'delta_d': 5.0}}, got {options!r}")
     plain = {path: _plain(parameters[name]) for path, name in _PARAMETERS.items()}
+    if parameters["batch_size"] == "auto":
+        plain["train.batch_size"] = min(max(32, samples // 20), 256)
     with in_parameters_words(method):
         return load_recipe(
             "vectors",
@@ -55,7 +57,7 @@ def recipe_for(parameters: Mapping[str, Any], seed: int) -> Recipe:
                 "model.options": {"hidden": _widths(parameters["hidden_layer_sizes"])},
                 "train.optimizer.name": "adamw",
                 "train.keep": "best-validation" if plain["data.validation_fraction"] else "last",
-                "train.checkpoint_every": plain["train.epochs"],  # a checkpoint would go nowhere
+                "train.checkpoint_every": 2**31,  # a checkpoint would go nowhere
             },
         )
 

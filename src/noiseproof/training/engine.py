@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -10,6 +12,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
 
 __all__ = [
+    "accelerate_as_it_was",
     "any_process",
     "device_name",
     "is_main_process",
@@ -33,6 +36,20 @@ def make_accelerator(precision: str, device: torch.device | str | None = None) -
     if device is not None:
         accelerator.state.device = torch.device(device)
     return accelerator
+
+
+@contextmanager
+def accelerate_as_it_was() -> Iterator[None]:
+    """Put the state that Accelerate shares between all accelerators of the process back after the block.
+
+    So one that somebody else made before keeps its device and its precision.
+    """
+    before = dict(AcceleratorState._shared_state)
+    try:
+        yield
+    finally:
+        AcceleratorState._reset_state()
+        AcceleratorState._shared_state.update(before)
 
 
 def native_precision() -> str:

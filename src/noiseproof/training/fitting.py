@@ -17,7 +17,7 @@ from noiseproof.models import FeatureClassifier
 from noiseproof.models.files import ModelDescription
 from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
-from noiseproof.training.engine import native_precision
+from noiseproof.training.engine import accelerate_as_it_was, native_precision
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.signals import StopRequest
 from noiseproof.training.trainer import EpochMetrics, Trainer
@@ -67,7 +67,7 @@ def fit_model(
     metrics: list[EpochMetrics] = []
     precision = native_precision() if device is None else "fp32"
     settled = recipe.for_run(recipe.method, recipe.seed).with_precision(precision)
-    with _TURN:
+    with _TURN, accelerate_as_it_was():
         trainer, description = begin(settled, splits, device)
         with (progress or Silent()).task(f"train {settled.method}, seed {settled.seed}", trainer.total_steps) as task:
             trainer.run(task=task, on_epoch=metrics.append, checkpoint=_forget, stop=StopRequest())
