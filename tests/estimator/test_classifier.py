@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError, NonFiniteLossError, UnknownNameError
 from noiseproof.estimator.settings import recipe_for
 from noiseproof.models.files import load_model
+from noiseproof.training.engine import make_accelerator
 from tests.estimator.problems import small, wine
 
 
@@ -100,7 +100,7 @@ def test_what_belongs_to_the_user_is_left_alone(
 ) -> None:
     X, y = wine()
     monkeypatch.chdir(tmp_path)
-    users = Accelerator(mixed_precision="bf16", cpu=True)
+    users = make_accelerator("bf16")
     inputs = X.copy()
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     threads = torch.get_num_threads(), torch.get_num_interop_threads()
@@ -140,9 +140,9 @@ def test_what_is_held_out_chooses_the_epoch() -> None:
 
 
 def test_batches_are_as_large_as_the_data_calls_for() -> None:
-    sizes = [recipe_for(small(batch_size="auto").get_params(), 0, n).train.batch_size for n in (5, 640, 1000, 10**6)]
-    assert sizes == [32, 32, 50, 256]
-    with pytest.raises(InvalidArgumentError, match="^batch_size = 'all': input should be a valid integer"):
+    sizes = [recipe_for(small(batch_size="auto").get_params(), 0, n).train.batch_size for n in (5, 1280, 2000, 10**6)]
+    assert sizes == [64, 64, 100, 256]
+    with pytest.raises(InvalidArgumentError, match=r"^batch_size = 'all': input should be a valid integer"):
         small(batch_size="all").fit(*wine())
 
 

@@ -25,7 +25,7 @@ from noiseproof import NoiseRobustClassifier
 from tests.estimator.problems import small, wine
 
 
-@parametrize_with_checks([NoiseRobustClassifier(hidden_layer_sizes=(16,), epochs=6)])
+@parametrize_with_checks([NoiseRobustClassifier(hidden_layer_sizes=(16,), epochs=5)])
 def test_scikit_learns_own_checks(estimator: NoiseRobustClassifier, check: Callable[[Any], None]) -> None:
     check(estimator)
 
@@ -33,7 +33,7 @@ def test_scikit_learns_own_checks(estimator: NoiseRobustClassifier, check: Calla
 def test_in_a_pipeline_and_cross_validated() -> None:
     X, y = wine()
     X[::7, 3] = np.nan
-    pipeline = make_pipeline(SimpleImputer(), small(epochs=15))
+    pipeline = make_pipeline(SimpleImputer(), small(epochs=30, batch_size=32))
     scores = cross_val_score(pipeline, X, y, cv=3)
     assert scores.mean() > 0.93
     np.testing.assert_array_equal(scores, cross_val_score(clone(pipeline), X, y, cv=3))

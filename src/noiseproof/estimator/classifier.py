@@ -56,8 +56,8 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         hidden_layer_sizes: the width of each hidden layer.
         embedding_dim: d ≥ 1, the width of the feature space that the method shapes.
         epochs: passes over the training data, ≥ 1.
-        batch_size: samples a step, ≥ 2, or all where there are fewer; ``"auto"`` for a twentieth of all, but at least 32
-            and at most 256.
+        batch_size: samples a step, ≥ 2, or all where there are fewer; ``"auto"`` for a twentieth of all, but not
+            fewer than 64 or more than 256.
         learning_rate: the highest of AdamW, > 0. It rises for a tenth of all steps, then falls to 0 along a cosine.
         weight_decay: of AdamW, ≥ 0.
         validation_fraction: share of every class that is held out, in [0, 1). The weights of the epoch with the best

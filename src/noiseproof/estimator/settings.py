@@ -44,7 +44,7 @@ def recipe_for(parameters: Mapping[str, Any], seed: int, samples: int) -> Recipe
         raise InvalidArgumentError(f"method_options must be a dict such as {{'delta_d': 5.0}}, got {options!r}")
     plain = {path: _plain(parameters[name]) for path, name in _PARAMETERS.items()}
     if parameters["batch_size"] == "auto":
-        plain["train.batch_size"] = min(max(32, samples // 20), 256)
+        plain["train.batch_size"] = min(max(64, samples // 20), 256)
     with in_parameters_words(method):
         return load_recipe(
             "vectors",
