@@ -103,7 +103,7 @@ def test_columns_of_a_data_frame_are_known_by_name() -> None:
     fitted = small().fit(frame, labels)
     assert list(fitted.feature_names_in_) == list(frame.columns)
     assert list(fitted.classes_) == ["a", "b", "c"]
-    np.testing.assert_array_equal(fitted.predict_proba(frame), small().fit(X, y).predict_proba(X))
+    np.testing.assert_allclose(fitted.predict_proba(frame), small().fit(X, y).predict_proba(X), rtol=1e-6)
     assert fitted.robustness(frame, labels, ["clean"])["clean"].mean == fitted.score(frame, labels)
     assert fitted.predict_stability(frame, draws=2).shape == y.shape
     with pytest.raises(ValueError, match="feature names should match"):
