@@ -31,7 +31,7 @@ _PARAMETERS = {
 def recipe_for(parameters: Mapping[str, Any], seed: int, samples: int) -> Recipe:
     """Return the recipe that an estimator with these parameters trains by, given so many samples.
 
-    It is the packaged recipe ``vectors`` with another optimiser, and what it says of data is not looked at.
+    It is the packaged recipe ``vectors`` with another optimiser; the data that it names is not looked at.
 
     Raises:
         RecipeError, InvalidArgumentError: a wrong parameter.
