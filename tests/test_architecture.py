@@ -22,7 +22,7 @@ FLOORS = [
     {"evaluation"},
     {"analysis"},
     {"training", "reporting"},
-    {"targets"},
+    {"targets", "estimator"},
     {"explaining", "deploying"},
     {"presenting"},
     {"experiments"},

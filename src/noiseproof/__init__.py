@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from noiseproof import functional, geometry
     from noiseproof.analysis import InputCurvature, curvature_by_scale, input_curvature, theory
     from noiseproof.deploying import export_onnx, predict
+    from noiseproof.estimator import NoiseRobustClassifier
     from noiseproof.evaluation import (
         Certification,
         CorruptionReport,
@@ -44,6 +45,7 @@ _HOMES = {
     "FeatureClassifier": "models",
     "InputCurvature": "analysis",
     "LossTerms": "losses",
+    "NoiseRobustClassifier": "estimator",
     "Normalize": "models",
     "Perturbation": "perturbations",
     "RobustnessReport": "evaluation",
@@ -74,6 +76,7 @@ __all__ = [
     "FeatureClassifier",
     "InputCurvature",
     "LossTerms",
+    "NoiseRobustClassifier",
     "Normalize",
     "Perturbation",
     "RobustnessReport",

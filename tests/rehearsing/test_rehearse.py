@@ -15,7 +15,7 @@ from noiseproof.methods import METHODS
 from noiseproof.rehearsing import rehearsal, rehearse
 from noiseproof.rehearsing.timing import Span, Timing, evaluation_seconds, time_steps
 from noiseproof.training import Recipe, load_recipe
-from noiseproof.training.run import make_trainer
+from noiseproof.training.fitting import make_trainer
 from noiseproof.training.trainer import Trainer
 from tests.cli.problems import TINY, contents
 

@@ -160,8 +160,8 @@ def test_float16_on_a_cpu_trains_without_a_scaler(tmp_path: Path) -> None:
 def with_scaler(monkeypatch: pytest.MonkeyPatch, first: float) -> None:
     """Have trainers scale their loss on the CPU as Accelerate has them do on CUDA."""
 
-    def make(precision: str) -> Accelerator:
-        accelerator = make_accelerator(precision)
+    def make(*arguments: Any) -> Accelerator:
+        accelerator = make_accelerator(*arguments)
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=first)
         return accelerator
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from torch import nn
+
+from noiseproof.checks import check_whole
 
 __all__ = ["mlp", "resnet8_cifar", "resnet18_cifar", "series_cnn", "small_cnn"]
 
@@ -57,17 +62,14 @@ def small_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Modul
     )
 
 
-def mlp(in_channels: int, embedding_dim: int, width: int = 128) -> nn.Module:
-    """Two hidden layers with batch normalisation, for vectors of ``in_channels`` components."""
-    return nn.Sequential(
-        nn.Linear(in_channels, width),
-        nn.BatchNorm1d(width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.BatchNorm1d(width),
-        nn.ReLU(),
-        nn.Linear(width, embedding_dim),
-    )
+def mlp(in_channels: int, embedding_dim: int, width: int = 128, hidden: Sequence[int] | None = None) -> nn.Module:
+    """Hidden layers with batch normalisation, for vectors of ``in_channels`` components: two of ``width`` units each,
+    or as many as ``hidden`` lists widths."""
+    widths = (width, width) if hidden is None else [check_whole("hidden", each, 1) for each in hidden]
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise((in_channels, *widths)):
+        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1] if widths else in_channels, embedding_dim))
 
 
 def series_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Module:

@@ -21,7 +21,8 @@ from noiseproof.rehearsing.plan import PlannedRun, planned_run
 from noiseproof.rehearsing.timing import Span, Timing, evaluation_seconds, time_steps
 from noiseproof.training import Recipe, Run, load_recipe
 from noiseproof.training.engine import device_name
-from noiseproof.training.run import default_folder, load_data, make_trainer, precision_for
+from noiseproof.training.fitting import make_trainer
+from noiseproof.training.run import default_folder, load_data, precision_for
 
 __all__ = ["MethodCost", "Rehearsal", "rehearse"]
 

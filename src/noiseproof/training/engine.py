@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -10,6 +12,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
 
 __all__ = [
+    "accelerate_as_it_was",
     "any_process",
     "device_name",
     "is_main_process",
@@ -21,15 +24,32 @@ __all__ = [
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def make_accelerator(precision: str) -> Accelerator:
-    """Return an accelerator for ``fp32``, ``bf16`` or ``fp16``.
+def make_accelerator(precision: str, device: torch.device | str | None = None) -> Accelerator:
+    """Return an accelerator for ``fp32``, ``bf16`` or ``fp16``, on ``device`` or, if that is None, on its own choice.
 
-    Accelerate keeps the precision in a process-wide state that refuses to change; since runs of different precision
-    may follow one another here, that part of the state is made anew.
+    Accelerate keeps precision and device in a process-wide state that refuses to change; since runs that differ in
+    them may follow one another here, that part of the state is made anew.
     """
     _processes()
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=_on_cpu())
+    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=_on_cpu())
+    if device is not None:
+        accelerator.state.device = torch.device(device)
+    return accelerator
+
+
+@contextmanager
+def accelerate_as_it_was() -> Iterator[None]:
+    """Put the state that Accelerate shares between all accelerators of the process back after the block.
+
+    So one that somebody else made before keeps its device and its precision.
+    """
+    before = dict(AcceleratorState._shared_state)
+    try:
+        yield
+    finally:
+        AcceleratorState._reset_state()
+        AcceleratorState._shared_state.update(before)
 
 
 def native_precision() -> str:

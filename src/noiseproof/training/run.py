@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,28 +24,26 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from noiseproof import seeding
 from noiseproof.data import Splits, load_splits
-from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.sources import SourceOptions
-from noiseproof.errors import DataError, InvalidArgumentError, RunBusyError, RunFolderError
+from noiseproof.errors import RunBusyError, RunFolderError
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.files import sole_user, write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
-from noiseproof.models.files import ModelDescription, load_model, save_buffers, save_model
-from noiseproof.models.modes import evaluating
+from noiseproof.models.files import load_model, save_buffers, save_model
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
+from noiseproof.training.fitting import make_trainer
 from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
-from noiseproof.training.log import MetricsLog, require_tensorboard
+from noiseproof.training.log import MetricsLog
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
 from noiseproof.training.signals import stop_between_steps
-from noiseproof.training.trainer import EpochMetrics, Trainer
+from noiseproof.training.trainer import EpochMetrics
 
-__all__ = ["Part", "Run", "default_folder", "load_data", "make_trainer", "precision_for", "train", "with_provenance"]
+__all__ = ["Part", "Run", "default_folder", "load_data", "precision_for", "train", "with_provenance"]
 
 Part = Literal["test", "validation"]  # what a report is about
 
@@ -250,28 +247,6 @@ def _trained(
     return Run(folder)
 
 
-def make_trainer(settled: Recipe, splits: Splits, *, pretrained: bool = True) -> tuple[Trainer, ModelDescription]:
-    """Return what trains a run from its first step on, and the description of its model; nothing is written.
-
-    Args:
-        settled: one method, one seed, and a precision that is not ``auto``.
-        splits: the recipe's data.
-        pretrained: False for random weights also where the recipe asks for others, so that none are fetched.
-
-    Raises:
-        DataError: a class without training samples.
-        InvalidArgumentError: a model that cannot take the data's inputs.
-    """
-    _check_classes(splits)
-    if settled.train.tensorboard:
-        require_tensorboard()
-    description = _describe(settled, splits)
-    with seeding.seeded(settled.seed, "initial weights"):
-        built = METHODS[settled.method](description.build(pretrained=pretrained), settled.options(settled.method))
-    _check_fit(built.model, splits, settled)
-    return Trainer(built, splits, settled), description
-
-
 def precision_for(folder: Path, resume: bool) -> str:
     """What ``auto`` stands for: the precision that a run began in, else the device's."""
     begun = folder / "recipe.yaml"
@@ -311,50 +286,6 @@ def _check_data(folder: Path, splits: Splits) -> None:
     known = recipe.provenance.get("data_fingerprint")
     if known is not None and splits.fingerprint() != known:
         raise RunFolderError(f"the data of {recipe.data.source!r} has changed since the run in {folder}")
-
-
-def _check_classes(splits: Splits) -> None:
-    """Raise where a class has no training sample: it could never be learnt."""
-    absent = set(range(splits.train.num_classes)) - set(splits.train.labels.unique().tolist())
-    if absent:
-        names = ", ".join(splits.train.class_names[c] for c in sorted(absent))
-        raise DataError(f"no training sample has the class {names}")
-
-
-def _check_fit(model: FeatureClassifier, splits: Splits, recipe: Recipe) -> None:
-    """Raise where the model cannot take the data's inputs, before anything is written."""
-    try:
-        with evaluating(model):
-            model(to_unit_interval(splits.train[0][0]).unsqueeze(0))
-    except (RuntimeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"the model {recipe.model.name!r} cannot take inputs of shape {splits.train.input_shape}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-
-
-def _normalisation(splits: Splits) -> tuple[list[float], list[float]]:
-    """Mean and std of the first layer, per channel.
-
-    A channel that hardly varies, a dead sensor say, is not stretched to the size of the others, since the noise on it
-    would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
-    """
-    mean, std = splits.train.channel_statistics()
-    floor = 0.1 * math.sqrt(sum(value**2 for value in std) / len(std))
-    return mean, [max(value, floor) for value in std]
-
-
-def _describe(recipe: Recipe, splits: Splits) -> ModelDescription:
-    mean, std = _normalisation(splits)
-    return ModelDescription(
-        name=recipe.model.name,
-        embedding_dim=recipe.model.embedding_dim,
-        class_names=splits.train.class_names,
-        input_shape=splits.train.input_shape,
-        mean=tuple(mean),
-        std=tuple(std),
-        options=recipe.model.options,
-    )
 
 
 def with_provenance(recipe: Recipe, splits: Splits) -> Recipe:

@@ -43,14 +43,17 @@ class Trainer:
         method: the training method, holding the model.
         splits: the data.
         recipe: noise, augmentation, training settings and seed.
+        device: where to train, in a single process; None for where Accelerate would.
     """
 
-    def __init__(self, method: Method, splits: Splits, recipe: Recipe) -> None:
+    def __init__(
+        self, method: Method, splits: Splits, recipe: Recipe, device: torch.device | str | None = None
+    ) -> None:
         settings = recipe.train
         self.method = method
         self.splits = splits
         self.recipe = recipe
-        self.accelerator = make_accelerator(settings.precision)
+        self.accelerator = make_accelerator(settings.precision, device)
         method.label_smoothing = settings.label_smoothing
         method.to(memory_format=torch.channels_last)  # faster on the CPUs tried; no GPU was
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
