@@ -125,7 +125,7 @@ ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_chara
 PLAIN = st.one_of(st.integers(), st.floats(allow_nan=False), ASCII)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(values=st.lists(PLAIN, min_size=2, max_size=5, unique_by=lambda value: str(value).casefold()))
 def test_names_are_different_and_can_be_folders(values: list[Any]) -> None:
     names = [trial.name for trial in of_values(*values)]
