@@ -174,7 +174,7 @@ def without_times(path: Path) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "TIME", path.read_text(encoding="utf-8"))
 
 
-def tested(runs: Path) -> set[tuple[str, str]]:
+def looked_at(runs: Path) -> set[tuple[str, str]]:
     """Trial and seed of every run that was measured on the test set."""
     return {(path.parent.parent.name, path.parent.name) for path in runs.rglob("evaluation")}
 
@@ -182,8 +182,8 @@ def tested(runs: Path) -> set[tuple[str, str]]:
 def tables_in(markdown: str) -> list[list[list[str]]]:
     """The tables of a page as rows of cells; raises where one is not well-formed."""
     tables: list[list[list[str]]] = []
-    lines = ["", *markdown.splitlines(), ""]
-    for before, line, after in zip(lines, lines[1:], [*lines[2:], ""], strict=True):
+    lines = markdown.splitlines()
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
         if not line.startswith("|"):
             continue
         if not before.startswith("|"):
