@@ -124,9 +124,9 @@ class Pretended:
         return wrong
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, right: Right, limit: int | None = None) -> Pretended:
-    """Let studies only pretend to work."""
-    pretended = Pretended(right, limit)
+def pretend(monkeypatch: pytest.MonkeyPatch, right: Right | int | str, limit: int | None = None) -> Pretended:
+    """Let studies only pretend to work; a number or a text holds for every run."""
+    pretended = Pretended(right if callable(right) else lambda _: right, limit)
     monkeypatch.setattr(study_module, "work", pretended)
     return pretended
 

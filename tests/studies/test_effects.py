@@ -1,4 +1,4 @@
-"""What a setting is worth, against loops that are written from the descriptions, SciPy, and truths that are built in."""
+"""What a setting is worth, against loops written from the descriptions, SciPy, and truths that are built in."""
 
 from __future__ import annotations
 
@@ -199,7 +199,8 @@ def test_effects_of_single_changes_are_those_against_the_base(random_seed: int) 
 
 def additive(a: list[int], b: list[int], c: list[int], seeds: tuple[int, ...] = (0, 1)) -> tuple[Any, Any, Any]:
     """A full grid in which every value adds its own number of right answers of 1000."""
-    factors, trials = grid(*(f"m.{n}={','.join(map(str, range(len(v))))}" for n, v in zip("abc", (a, b, c), strict=True)))
+    values = {name: ",".join(map(str, range(len(adds)))) for name, adds in zip("abc", (a, b, c), strict=True)}
+    factors, trials = grid(*(f"m.{name}={listed}" for name, listed in values.items()))
     reports = {}
     for trial, (i, j, k) in zip(trials, itertools.product(*(range(len(v)) for v in (a, b, c))), strict=True):
         right = 400 + a[i] + b[j] + c[k]
