@@ -164,9 +164,6 @@ def test_a_name_in_any_script_is_short_enough_for_a_folder(tmp_path: Path) -> No
     [
         ("x", "npz:a/b", "npz:a_b"),
         ("x", "gaussian:8/255", "gaussian_8_255"),
-        (1, True),
-        (0, False),
-        (1, 1.0),
         ("x", "none", None),
         ("x", 1, "1"),
     ],
@@ -174,6 +171,18 @@ def test_a_name_in_any_script_is_short_enough_for_a_folder(tmp_path: Path) -> No
 def test_different_values_have_different_names(values: tuple[Any, ...]) -> None:
     names = [trial.name for trial in of_values(*values)]
     assert len(set(names)) == len(values)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="values that are equal, though not alike, are taken for the first one by name alone"
+)
+@pytest.mark.parametrize("values", [(1, True), (0, False), (1, 1.0)])
+def test_values_that_are_equal_are_refused_or_told_apart(values: tuple[Any, ...]) -> None:
+    try:
+        trials = of_values(*values)
+    except ValueError:
+        return
+    assert len({trial.name for trial in trials}) == 2
 
 
 @pytest.mark.xfail(strict=True, reason="a comma in a value reads like the next factor")
