@@ -144,20 +144,17 @@ def test_work_that_is_left_is_exit_code_75_and_the_same_command_goes_on(noisepro
     assert "**Chosen" in page()
 
 
-@pytest.mark.xfail(strict=True, reason="the page cannot be written where no run has made the folder")
 @pytest.mark.usefixtures("_data")
 def test_time_may_be_over_before_anything_is_begun(noiseproof: CommandLine) -> None:
     assert noiseproof(*SWEEP, "-o", "new/out", "--budget", "0.001").code == 75
 
 
-@pytest.mark.xfail(strict=True, reason="the page cannot be written where no run has made the folder")
 def test_data_that_is_not_there_is_told(noiseproof: CommandLine) -> None:
     outcome = noiseproof(*SWEEP, "-o", "new")
     assert outcome.code == 1
     assert re.fullmatch(r"error: tiny: the data source 'npz' needs a file, .* blobs\.npz is none\n", outcome.err)
 
 
-@pytest.mark.xfail(strict=True, reason="whether anything can go on is guessed from how many lines went wrong")
 def test_data_that_is_not_there_is_a_failure_and_no_work_left(noiseproof: CommandLine) -> None:
     """The same command does not go on from here; code 75 would let a scheduler try it for ever."""
     Path("out").mkdir()
@@ -182,7 +179,6 @@ def test_a_setting_that_diverges_is_told_and_left_out_and_the_study_ends(noisepr
     tables_in(page())
 
 
-@pytest.mark.xfail(strict=True, reason="it is called an error, though the command says by its code that all went well")
 @pytest.mark.usefixtures("_data")
 def test_a_setting_that_diverges_is_no_error_of_a_command_that_ends_well(noiseproof: CommandLine) -> None:
     outcome = noiseproof("sweep", "tiny.yaml", "--vary", "train.optimizer.lr=0.001,1e30", "-o", "out")
@@ -259,7 +255,6 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
     assert contents(Path()) == before
 
 
-@pytest.mark.xfail(strict=True, reason="a recipe and a study are told apart by whether anything varies alone")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -274,7 +269,6 @@ def test_a_recipe_is_not_taken_for_a_study_nor_a_study_for_a_recipe(
     assert re.search(told, noiseproof.mistake("sweep", *arguments))
 
 
-@pytest.mark.xfail(strict=True, reason="what does go with a study in a file is told without --test and --no-test")
 def test_all_options_that_go_with_a_study_in_a_file_are_told(noiseproof: CommandLine) -> None:
     Path("study.yaml").write_text("{recipe: tiny.yaml, vary: {train.optimizer.lr: [0.001, 0.05]}}")
     assert "--no-test" in noiseproof.mistake("sweep", "study.yaml", "-m", "noisy")

@@ -152,13 +152,11 @@ def test_long_names_that_begin_alike_are_told_apart() -> None:
     assert len(set(names)) == 4
 
 
-@pytest.mark.xfail(strict=True, reason="a name of other letters than ASCII may be too many bytes for a file system")
 def test_a_name_in_any_script_is_short_enough_for_a_folder(tmp_path: Path) -> None:
     _, trial = of_values("first", "漢" * 200)
     (tmp_path / trial.name).mkdir()
 
 
-@pytest.mark.xfail(strict=True, reason="different values get one name, so that the study is refused")
 @pytest.mark.parametrize(
     "values",
     [
@@ -173,9 +171,6 @@ def test_different_values_have_different_names(values: tuple[Any, ...]) -> None:
     assert len(set(names)) == len(values)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="values that are equal, though not alike, are taken for the first one by name alone"
-)
 @pytest.mark.parametrize("values", [(1, True), (0, False), (1, 1.0)])
 def test_values_that_are_equal_are_refused_or_told_apart(values: tuple[Any, ...]) -> None:
     try:
@@ -185,13 +180,11 @@ def test_values_that_are_equal_are_refused_or_told_apart(values: tuple[Any, ...]
     assert len({trial.name for trial in trials}) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="a comma in a value reads like the next factor")
 def test_commas_in_values_are_told_from_those_between_factors() -> None:
     trials = design_trials("grid", factors("m.a=x,'1','1,m.b=2'", "m.b=y,'2'"))
     assert len({trial.name for trial in trials}) == len(trials) == 6
 
 
-@pytest.mark.xfail(strict=True, reason="names that differ in case alone are one folder on many machines")
 def test_names_differ_by_more_than_case() -> None:
     names = [trial.name.casefold() for trial in of_values("x", "ReLU", "relu")]
     assert len(set(names)) == 3

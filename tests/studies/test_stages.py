@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from noiseproof.errors import NoiseproofError, UnknownNameError
+from noiseproof.errors import NoiseproofError
 from noiseproof.scheduling import PlannedRun
 from noiseproof.studies import StudyResult, load_study, sweep
 from noiseproof.studies.findings import ranked
@@ -231,7 +231,6 @@ def test_a_look_is_noted_before_it_is_begun(out: Path, monkeypatch: pytest.Monke
     assert len(entries(out)) == 2
 
 
-@pytest.mark.xfail(strict=True, raises=UnknownNameError, reason="the page compares the chosen before it is measured")
 def test_a_look_may_be_stopped_between_the_base_and_the_chosen(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, by_row(base=1, lr_1=20), limit=3)
     found = sweep(study(), out=out)
@@ -239,7 +238,6 @@ def test_a_look_may_be_stopped_between_the_base_and_the_chosen(out: Path, monkey
     assert "- lr=0.1, seed 0: to be measured on the test split" in page(out)
 
 
-@pytest.mark.xfail(strict=True, raises=UnknownNameError, reason="the page compares what was not measured")
 def test_a_chosen_trial_that_cannot_be_measured_on_the_test_set_is_told(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,7 +267,6 @@ def test_a_damaged_record_of_looks_is_told(content: bytes, out: Path, monkeypatc
     assert looked_at(out / "runs") == set()
 
 
-@pytest.mark.xfail(strict=True, reason="it is read as if nobody had looked")
 @pytest.mark.parametrize("content", ["{}", '""'])
 def test_a_record_of_looks_that_is_no_list_is_damaged(
     content: str, out: Path, monkeypatch: pytest.MonkeyPatch
@@ -280,7 +277,6 @@ def test_a_record_of_looks_that_is_no_list_is_damaged(
         sweep(study(), out=out)
 
 
-@pytest.mark.xfail(strict=True, reason="it is told when hours of training are over")
 def test_a_damaged_record_of_looks_is_told_before_anything_is_run(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = pretend(monkeypatch, by_row(base=1, lr_1=2))
     (out / "looks.json").write_text("{")
@@ -336,7 +332,6 @@ def test_a_finalist_that_diverges_leaves_the_choice_to_the_others(out: Path, mon
     assert (named(found), found.complete) == ("lr=0.2", True)
 
 
-@pytest.mark.xfail(strict=True, reason="the study never ends: no other trial becomes a finalist")
 def test_where_every_finalist_diverges_the_next_best_takes_its_place(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,7 +341,6 @@ def test_where_every_finalist_diverges_the_next_best_takes_its_place(
     assert (named(found), found.complete) == ("lr=0.2", True)
 
 
-@pytest.mark.xfail(strict=True, reason="whatever goes wrong counts as the answer that a setting is no good")
 @pytest.mark.parametrize(
     "reason", ["[Errno 28] No space left on device", "the output folder out holds files that are no run"]
 )  # fmt: skip
@@ -375,7 +369,6 @@ def test_what_goes_wrong_with_more_than_a_run_decides_nothing(
     assert "Not decided yet: 1 of 2 trials are measured." in page(out)
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="pairs that have no seed in common with each other")
 def test_a_grid_in_which_two_trials_diverge_with_different_seeds_is_finished(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,7 +419,6 @@ def test_effects_stand_on_the_seeds_that_all_trials_have(out: Path, monkeypatch:
     assert effect.by_column[""].seeds == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the page has one trial first and in bold, and another chosen")
 def test_the_first_trial_of_the_page_is_the_chosen_one(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wider study has a new finalist, which turns out to be worse than the one of the study before."""
     right = {("lr=0.1", 0): 20, ("lr=0.1", 1): 30, ("lr=0.2", 0): 21, ("lr=0.2", 1): 5}
@@ -473,14 +465,12 @@ def test_the_study_that_is_written_can_be_given_again(
     assert (out / "study.yaml").read_text(encoding="utf-8") == text
 
 
-@pytest.mark.xfail(strict=True, reason="changes of the recipe, as of --set, are not written down with the study")
 def test_the_study_that_is_written_leads_to_the_same_recipes(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, 10, limit=0)
     found = sweep(study(), {"train.epochs": 7}, out=out)
     assert Plan.of(load_study(out / "study.yaml"), out / "runs", {}).recipes == found.plan.recipes
 
 
-@pytest.mark.xfail(strict=True, reason="the folder is made by the first training alone")
 def test_a_folder_that_is_not_there_is_made_though_nothing_could_be_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

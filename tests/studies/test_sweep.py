@@ -246,7 +246,6 @@ def test_a_study_of_a_rival_alone_is_refused_too(whole: Path, source: str) -> No
     assert watcher.begun == []
 
 
-@pytest.mark.xfail(strict=True, reason="where the data lies counts as a setting, so that moving it makes a new look")
 def test_data_that_moved_is_no_other_study(source: str, whole: Path, tmp_path: Path) -> None:
     """A finished study is shown again wherever its data is now; nobody looks at anything."""
     copy, moved = tmp_path / "copy", tmp_path / "moved.npz"

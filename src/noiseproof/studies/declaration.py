@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from noiseproof.errors import RecipeError
+from noiseproof.evaluation.views import view
 from noiseproof.studies.designs import Design, Trial, design_trials
 from noiseproof.studies.factors import Factor
 from noiseproof.training.recipes import read_yaml
@@ -54,9 +56,26 @@ class Study(BaseModel):
     @field_validator("vary", mode="before")
     @classmethod
     def _by_path(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        return tuple({"path": path, "values": values} for path, values in given.items())
+        if isinstance(given, Mapping):
+            return tuple(Factor.of(str(path), values) for path, values in given.items())
+        if isinstance(given, list | tuple) and all(isinstance(each, Factor) for each in given):
+            return tuple(given)
+        raise ValueError(f"write the keys that vary with their values, as train.epochs: [10, 20], got {given!r}")
+
+    @field_validator("score")
+    @classmethod
+    def _canonical(cls, score: tuple[str, ...]) -> tuple[str, ...]:
+        if len({view(each).spec for each in score}) != len(score):
+            raise ValueError("no perturbation may be scored twice")
+        return score
+
+    @field_validator("rivals")
+    @classmethod
+    def _folder_names(cls, rivals: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in rivals:
+            if not re.fullmatch(r"[A-Za-z0-9][\w.+=,-]*", name):
+                raise ValueError(f"a rival's name begins with a letter or digit and has no blanks or /, got {name!r}")
+        return rivals
 
     @field_validator("seeds", "final_seeds")
     @classmethod
@@ -86,9 +105,9 @@ class Study(BaseModel):
         """Those that finalists are trained with: the study's, then those of the final that are not among them."""
         return tuple(dict.fromkeys((*self.seeds, *self.final_seeds)))
 
-    def design_trials(self) -> list[Trial]:
-        """Return the trials of the design, without the rivals."""
-        return design_trials(self.design, self.vary, trials=self.trials, seed=self.random_seed)
+    def design_trials(self, whole: Container[str] = ()) -> list[Trial]:
+        """Return the trials of the design, without the rivals; ``whole`` are the keys that take whole numbers."""
+        return design_trials(self.design, self.vary, trials=self.trials, seed=self.random_seed, whole=whole)
 
 
 def load_study(path: str | Path) -> Study:

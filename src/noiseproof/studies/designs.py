@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,7 +35,9 @@ class Trial:
     levels: Mapping[str, Value] = field(default_factory=dict)
 
 
-def design_trials(design: Design, factors: Sequence[Factor], *, trials: int = 0, seed: int = 0) -> list[Trial]:
+def design_trials(
+    design: Design, factors: Sequence[Factor], *, trials: int = 0, seed: int = 0, whole: Container[str] = ()
+) -> list[Trial]:
     """Return the trials of a design.
 
     Args:
@@ -44,6 +46,7 @@ def design_trials(design: Design, factors: Sequence[Factor], *, trials: int = 0,
         factors: what varies.
         trials: how many a random design draws; with more, the first ones stay as they were.
         seed: of a random design.
+        whole: paths of those factors whose ranges are of whole numbers.
 
     Raises:
         InvalidArgumentError: nothing varies, a factor stands twice, a range in a design that draws nothing, or no
@@ -54,41 +57,44 @@ def design_trials(design: Design, factors: Sequence[Factor], *, trials: int = 0,
         raise InvalidArgumentError(f"a study varies at least one key, and none twice, got {paths}")
     if (design == "random") != (trials > 0):
         raise InvalidArgumentError("a random design, and no other, needs a number of trials above 0")
-    return _DESIGNS[design](factors, trials, seed)
-
-
-def _grid(factors: Sequence[Factor], _: int, __: int) -> list[Trial]:
-    combinations = itertools.product(*(each.listed for each in factors))
-    return [_trial(factors, dict(zip((f.path for f in factors), values, strict=True))) for values in combinations]
-
-
-def _one_at_a_time(factors: Sequence[Factor], _: int, __: int) -> list[Trial]:
-    base = {each.path: each.listed[0] for each in factors}
-    changed = [{**base, each.path: value} for each in factors for value in each.listed[1:]]
-    return [_trial(factors, levels) for levels in (base, *changed)]
-
-
-def _random(factors: Sequence[Factor], trials: int, seed: int) -> list[Trial]:
+    if design == "random":
+        drawn = [
+            {each.path: each.draw(seed, index, whole=each.path in whole) for each in factors}
+            for index in range(trials)
+        ]
+        return [Trial(f"trial-{index:03}", levels, levels) for index, levels in enumerate(drawn)]
+    tried = _grid(factors) if design == "grid" else _one_at_a_time(factors)
     return [
-        Trial(f"trial-{index:03}", levels, levels)
-        for index in range(trials)
-        for levels in [{each.path: each.draw(seed, index) for each in factors}]
+        Trial(name, dict(levels), dict(levels)) for name, levels in zip(_names(factors, tried), tried, strict=True)
     ]
 
 
-_DESIGNS: dict[str, Callable[[Sequence[Factor], int, int], list[Trial]]] = {
-    "grid": _grid,
-    "one-at-a-time": _one_at_a_time,
-    "random": _random,
-}
+def _grid(factors: Sequence[Factor]) -> list[dict[str, Value]]:
+    paths = [each.path for each in factors]
+    return [dict(zip(paths, each, strict=True)) for each in itertools.product(*(each.listed for each in factors))]
 
 
-def _trial(factors: Sequence[Factor], levels: Mapping[str, Value]) -> Trial:
-    """A trial named by what differs from the first values."""
+def _one_at_a_time(factors: Sequence[Factor]) -> list[dict[str, Value]]:
+    base = {each.path: each.listed[0] for each in factors}
+    return [base, *({**base, each.path: value} for each in factors for value in each.listed[1:])]
+
+
+def _names(factors: Sequence[Factor], tried: Sequence[Mapping[str, Value]]) -> list[str]:
+    """Name every setting by what differs from the first values; a digest tells apart what would have one name."""
     short = short_keys([each.path for each in factors])
-    differs = {each.path: levels[each.path] for each in factors if levels[each.path] != each.listed[0]}
-    name = ",".join(f"{short[path]}={_written(value)}" for path, value in differs.items()) or BASE
-    return Trial(_as_file_name(name), dict(levels), dict(levels))
+    differing = [
+        {each.path: levels[each.path] for each in factors if repr(levels[each.path]) != repr(each.listed[0])}
+        for levels in tried
+    ]
+    names = [
+        _as_file_name(",".join(f"{short[path]}={_written(value)}" for path, value in differs.items()) or BASE)
+        for differs in differing
+    ]
+    folded = [name.casefold() for name in names]
+    return [
+        name if folded.count(name.casefold()) == 1 or not differs else f"{name}~{_digest(repr(differs))}"
+        for name, differs in zip(names, differing, strict=True)
+    ]
 
 
 def _written(value: Value) -> str:
@@ -98,10 +104,11 @@ def _written(value: Value) -> str:
 
 
 def _as_file_name(name: str) -> str:
-    """Replace what file systems do not like; where anything was lost a digest keeps names apart."""
-    clean = re.sub(r"[^\w=,.+-]", "_", name)[:_LONGEST_NAME]
-    return clean if clean == name.replace(":", "_").replace("/", "_") else f"{clean}~{_digest(name)}"
+    """Replace what file systems do not like, and cut what is too long for them."""
+    clean = re.sub(r"[^\w=,.+-]", "_", name)
+    short = clean.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return clean if short == clean else f"{short}~{_digest(name)}"
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]

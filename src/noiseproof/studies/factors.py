@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from noiseproof import seeding
 from noiseproof.errors import InvalidArgumentError
@@ -15,6 +17,8 @@ from noiseproof.training.recipes import read_yaml
 __all__ = ["Factor", "Range", "Value", "factor", "short_keys"]
 
 Value = bool | int | float | str | None
+
+_NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf|nan)"
 
 
 class Range(BaseModel):
@@ -35,12 +39,13 @@ class Range(BaseModel):
         return self
 
     def at(self, share: float) -> float:
-        """Return the number at a share in [0, 1] of the way, to three significant digits."""
+        """Return the number at a share in [0, 1] of the way, to a thousandth of the way or of itself."""
         if self.scale == "log":
-            value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
+            value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:
-            value = self.low + share * (self.high - self.low)
-        return float(f"{value:.3g}")
+            value = self.low * (1 - share) + self.high * share
+        size = min(abs(value) or math.inf, self.high / 2 - self.low / 2)
+        return min(max(round(value, 2 - math.floor(math.log10(size))), self.low), self.high)
 
 
 class Factor(BaseModel):
@@ -51,8 +56,29 @@ class Factor(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(pattern=r"^[A-Za-z][\w-]*(\.[A-Za-z][\w-]*)*$")
+    path: str
     values: tuple[Value, ...] | Range
+
+    @field_validator("path")
+    @classmethod
+    def _dotted(cls, path: str) -> str:
+        if not re.fullmatch(r"[A-Za-z][\w-]*(\.[A-Za-z][\w-]*)*", path):
+            raise ValueError(f"{path!r} is no key of a recipe, such as train.epochs")
+        return path
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        if isinstance(values, Range):
+            return values
+        if isinstance(values, Mapping) and {"low", "high"} <= set(values) <= {"low", "high", "scale"}:
+            return Range.model_validate(values)
+        if not isinstance(values, list | tuple):
+            raise ValueError(f"give a list of values, or low and high of a range, got {values!r}")
+        for value in values:
+            if not isinstance(value, Value):
+                raise ValueError(f"a value is a number, a text, yes, no or null, got {value!r}; put texts in quotes")
+        return tuple(values)
 
     @field_validator("values")
     @classmethod
@@ -63,6 +89,19 @@ class Factor(BaseModel):
             if len({repr(value) for value in values}) != len(values):
                 raise ValueError("no value may stand twice")
         return values
+
+    @classmethod
+    def of(cls, path: str, values: Any) -> Factor:
+        """Make a factor from plain values.
+
+        Raises:
+            ValueError: a wrong path or value, told with the path.
+        """
+        try:
+            return cls.model_validate({"path": path, "values": values})
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"{path} cannot be varied: {reason}") from error
 
     @property
     def listed(self) -> tuple[Value, ...]:
@@ -75,10 +114,12 @@ class Factor(BaseModel):
             raise InvalidArgumentError(f"{self.path} is a range, which only the design 'random' draws from")
         return self.values
 
-    def draw(self, seed: int, index: int) -> Value:
-        """Return the value of trial ``index`` (from 0) of a random design."""
+    def draw(self, seed: int, index: int, *, whole: bool = False) -> Value:
+        """Return the value of trial ``index`` (from 0) of a random design, of a range a whole number if asked."""
         share = float(np.random.default_rng(seeding.derive_seed(seed, "trial", self.path, index)).random())
-        return self.values.at(share) if isinstance(self.values, Range) else self.values[int(share * len(self.values))]
+        if not isinstance(self.values, Range):
+            return self.values[int(share * len(self.values))]
+        return round(self.values.at(share)) if whole else self.values.at(share)
 
 
 def factor(text: str) -> Factor:
@@ -92,21 +133,17 @@ def factor(text: str) -> Factor:
     path, equals, given = text.partition("=")
     if not equals or not path.strip() or not given.strip():
         raise InvalidArgumentError(f"write what varies as key=value,value, such as train.epochs=10,20, got {text!r}")
-    ends, _, scale = given.partition(",")
-    low, dots, high = ends.partition("..")
-    values = () if dots else tuple(read_yaml(f"[{given}]", f"what {path.strip()!r} is varied over"))
+    key = path.strip()
     try:
-        if dots:
-            return Factor(
-                path=path.strip(),
-                values=Range(low=float(low), high=float(high), scale=scale.strip() or "linear"),
-            )
-        return Factor(path=path.strip(), values=values)
+        if span := re.fullmatch(rf"\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*(?:,\s*(\w+)\s*)?", given):
+            low, high, scale = span.groups()
+            return Factor(path=key, values=Range(low=float(low), high=float(high), scale=scale or "linear"))
+        if re.fullmatch(r"[\s\d.+-]*\.\.[\s\d.+-]*", given):
+            raise InvalidArgumentError(f"a range goes from a number to another, as 0.1..10, got {text!r}")
+        return Factor(path=key, values=tuple(read_yaml(f"[{given}]", f"what {key!r} is varied over")))
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InvalidArgumentError(f"{text!r} cannot be varied: {reason}") from error
-    except ValueError as error:
-        raise InvalidArgumentError(f"{text!r} cannot be varied: a range goes from a number to another") from error
 
 
 def short_keys(paths: list[str]) -> dict[str, str]:

@@ -57,6 +57,8 @@ def note_look(folder: Path, plan: Plan, chosen: Trial) -> list[Look]:
     """
     looks = read_looks(folder)
     settings = {name: recipe.settings() for name, recipe in plan.recipes.items()}
+    for each in settings.values():
+        each["data"].pop("source")  # where the data lies; that it is the same is looked at elsewhere
     told = json.dumps([settings, chosen.name, plan.study.seeds_to_decide], sort_keys=True)
     digest = hashlib.sha256(told.encode()).hexdigest()
     if any(look.of == digest for look in looks):

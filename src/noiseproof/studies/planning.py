@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noiseproof.errors import InvalidArgumentError
+from noiseproof.errors import InvalidArgumentError, RecipeError, UnknownNameError
 from noiseproof.evaluation import RobustnessReport
+from noiseproof.evaluation.views import view
 from noiseproof.scheduling import PlannedRun, measured_so_far
 from noiseproof.studies.declaration import Study
 from noiseproof.studies.designs import BASE, Trial
@@ -16,6 +17,9 @@ from noiseproof.training import Recipe, load_recipe
 from noiseproof.training.run import Part
 
 __all__ = ["Plan", "measured"]
+
+_MEASURED_BY = ("data", "evaluate", "seed", "name")  # keys that say on what and how a run is measured, or which it is
+_OF_TRAINING = ("data.augment", "data.train_fraction")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Plan:
             RecipeError, UnknownNameError: a wrong key or value, with the trial's name.
             InvalidArgumentError: trials or rivals of one name, or a score that is not measured.
         """
-        trials = study.design_trials()
+        trials = study.design_trials(_whole_numbers(study, changes))
         if not any(trial.name == BASE for trial in trials):  # a random design hardly draws the recipe as it is
             trials = [Trial(BASE, {}), *trials]
         rivals = [Trial(name, given) for name, given in study.rivals.items()]
@@ -57,9 +61,12 @@ class Plan:
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise InvalidArgumentError(f"no two trials or rivals may have one name: {', '.join(twice)}")
+        for trial in (*trials, *rivals):
+            _require_one_measure(trial)
         recipes = {trial.name: _settled(study, changes, trial) for trial in (*trials, *rivals)}
+        known = {view(column).spec for column in recipes[BASE].evaluate.perturbations}
         for column in study.score:
-            if column not in recipes[BASE].evaluate.perturbations:
+            if view(column).spec not in known:
                 raise InvalidArgumentError(
                     f"the score names {column!r}, which is not among evaluate.perturbations: "
                     f"{', '.join(recipes[BASE].evaluate.perturbations)}"
@@ -74,7 +81,8 @@ class Plan:
     @property
     def score_columns(self) -> tuple[str, ...]:
         """Those whose mean accuracy chooses."""
-        return self.study.score or self.columns
+        by_spec = {view(column).spec: column for column in self.columns}
+        return tuple(by_spec[view(column).spec] for column in self.study.score) or self.columns
 
     @property
     def titles(self) -> dict[str, str]:
@@ -116,10 +124,38 @@ def measured(runs: Sequence[PlannedRun], columns: Sequence[str]) -> dict[str, di
     return found
 
 
+def _require_one_measure(trial: Trial) -> None:
+    """Raise where a trial would be measured on other samples or draws than the others, or fixes the seed."""
+    for path in trial.changes:
+        if path.startswith(_MEASURED_BY) and not path.startswith(_OF_TRAINING):
+            raise InvalidArgumentError(
+                f"{trial.name}: {path} cannot differ between trials, since all are measured alike; seeds of training "
+                "are the study's seeds, and what holds for all goes into set"
+            )
+
+
+def _whole_numbers(study: Study, changes: Mapping[str, Any]) -> set[str]:
+    """The keys that vary and hold whole numbers in the recipe as it is."""
+    values = load_recipe(study.recipe, {**study.set, **changes}).with_all_options().model_dump()
+    whole = set()
+    for each in study.vary:
+        found: Any = values
+        for part in each.path.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if isinstance(found, int) and not isinstance(found, bool):
+            whole.add(each.path)
+    return whole
+
+
 def _settled(study: Study, changes: Mapping[str, Any], trial: Trial) -> Recipe:
     overrides = {**study.set, **changes, **trial.changes}
     wanted = {"data.validation_fraction": study.validation_fraction, "train.keep": "last", **overrides}
-    recipe = load_recipe(study.recipe, overrides if _holds_out(study.recipe, overrides) else wanted)
+    try:
+        recipe = load_recipe(study.recipe, overrides if _holds_out(study.recipe, overrides) else wanted)
+    except UnknownNameError as error:
+        raise InvalidArgumentError(f"{trial.name}: {error}") from error
+    except RecipeError as error:
+        raise RecipeError(f"{trial.name}: {error}") from error
     if recipe.train.keep == "best-test":
         raise InvalidArgumentError(
             "a study looks at the test set once, so that no weights may be chosen on it; set train.keep=last"

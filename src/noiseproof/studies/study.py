@@ -86,6 +86,7 @@ def sweep(
     declared = study if isinstance(study, Study) else load_study(study)
     folder = Path(out)
     plan = Plan.of(declared, folder / "runs", changes or {})
+    folder.mkdir(parents=True, exist_ok=True)
     stages = _Stages(plan, folder, look)
     wrong = stages.run(deadline, jobs, progress)
     findings = findings_of(plan, stages.chosen, stages.looked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping
 from importlib import resources
@@ -55,7 +56,7 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None
     own_preset = raw.get("preset", below.get("preset", "paper"))
     changes: dict[str, Any] = {}
     for path, value in (overrides or {}).items():
-        _put(changes, path, value)
+        _put(changes, path, copy.deepcopy(value))
     if changes.get("preset", own_preset) != own_preset:
         layers = [below, raw, _preset(changes["preset"]), changes]
     elif "preset" in raw:
