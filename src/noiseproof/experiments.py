@@ -97,7 +97,7 @@ def compare(
                 )
                 reports[method][seed] = evaluate_run(run, test=data.test, again=overwrite, progress=reporter)
                 task.advance()
-    comparison = Comparison(base.name, reports, titles, base.caveat)
+    comparison = Comparison(base.name, reports, titles, run.recipe.caveat)  # all began with the same weights
     _write(comparison, base, data, folder, [])
     if explain:
         shown = {titles[method]: Run(folder / method / f"seed-{seeds[0]}") for method in methods}

@@ -10,6 +10,7 @@ from rich.text import Text
 from noiseproof.cli.app import app
 from noiseproof.cli.common import (
     DataOption,
+    InitFromOption,
     OutOption,
     OverwriteOption,
     RecipeArgument,
@@ -32,6 +33,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and noise.")] = None,
     changes: SetOption = None,
     data: DataOption = None,
+    init_from: InitFromOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
@@ -40,7 +42,7 @@ def train(
     import noiseproof
 
     run = noiseproof.train(
-        recipe, method, seed, overrides_of(changes, data), out, overwrite=overwrite, resume=resume,
+        recipe, method, seed, overrides_of(changes, data, init_from), out, overwrite=overwrite, resume=resume,
         progress=progress(),
     )  # fmt: skip
     last = run.metrics()[-1]
@@ -59,6 +61,7 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
     changes: SetOption = None,
     data: DataOption = None,
+    init_from: InitFromOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     explain: Annotated[
@@ -75,7 +78,7 @@ def compare(
     from noiseproof.training import load_recipe
 
     chosen = list(PAPER_METHODS) if methods == "all" else split(methods)
-    overrides = overrides_of(changes, data)
+    overrides = overrides_of(changes, data, init_from)
     folder = out or comparison_folder(load_recipe(recipe, overrides))
     comparison = noiseproof.compare(
         recipe, chosen, whole_numbers("--seeds", seeds), overrides, folder, overwrite=overwrite, explain=explain,

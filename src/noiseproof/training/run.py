@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -24,21 +23,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from noiseproof import seeding
 from noiseproof.data import Splits, load_splits
-from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.sources import SourceOptions
-from noiseproof.errors import DataError, InvalidArgumentError, RunBusyError, RunFolderError
+from noiseproof.errors import DataError, RunBusyError, RunFolderError
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.files import sole_user, write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
-from noiseproof.models.files import ModelDescription, load_model, save_buffers, save_model
-from noiseproof.models.modes import evaluating
+from noiseproof.models.files import load_model, save_buffers, save_model
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
 from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
+from noiseproof.training.initial import begin, check_source, require_apart
 from noiseproof.training.log import MetricsLog, require_tensorboard
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
@@ -158,7 +155,9 @@ def train(
 
     Raises:
         RecipeError, UnknownNameError: see :func:`noiseproof.training.load_recipe`.
-        RunFolderError: ``out`` holds a run already, one of another recipe (with ``resume``), or other files.
+        RunFolderError: ``out`` holds a run already, one of another recipe (with ``resume``), or other files; or the
+            weights that ``model.init_from`` names are not there, or have changed since the run that goes on began.
+        InvalidArgumentError: the model does not fit the data, or the weights to begin with do not fit the model.
         RunBusyError: another process is training there.
         NonFiniteLossError, NonFiniteWeightsError: the training diverged.
         BudgetSpentError: the deadline passed.
@@ -166,6 +165,7 @@ def train(
     base = load_recipe(recipe, overrides)
     settled = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
     folder = Path(out) if out is not None else Path("runs", settled.name, settled.method, f"seed-{settled.seed}")
+    require_apart(folder, settled)
     if is_main_process():
         require_free(folder, settled, overwrite=overwrite, resume=resume)
     resume = resume and not overwrite
@@ -205,26 +205,28 @@ def _trained(
     if resume and (folder / "model.safetensors").is_file():
         finished = Run(folder)
         finished.check_data(splits)
+        check_source(folder, settled)
         if first:
             _tidy(folder)
         return finished
     _check_classes(splits)
     if settled.train.tensorboard:
         require_tensorboard()
-    description = _describe(settled, splits)
-    with seeding.seeded(settled.seed, "initial weights"):
-        built = METHODS[settled.method](description.build(), settled.options(settled.method))
-    _check_fit(built.model, splits, settled)
-    trainer = Trainer(built, splits, settled)
     state = load_checkpoint(folder, repair=first) if resume else None
+    begun = None
     if state is not None:
         _check_data(folder, splits)
+        check_source(folder, settled)
+        begun = load_recipe(folder / "recipe.yaml").provenance.get("init_from")
+    beginning = begin(settled, splits, begun)
+    trainer = Trainer(beginning.method, splits, settled)
+    if state is not None:
         trainer.load_state_dict(state)
     wait_for_everyone()
     if first:
         if state is None:
             clear(folder)
-        write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits)))
+        write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits, beginning.source)))
         for measured in MEASURED:
             shutil.rmtree(folder / measured, ignore_errors=True)
 
@@ -238,8 +240,8 @@ def _trained(
             stop=stop,
         )
         if first:
-            save_buffers(folder / "method.safetensors", built)
-            save_model(folder / "model.safetensors", built.model, description)
+            save_buffers(folder / "method.safetensors", beginning.method)
+            save_model(folder / "model.safetensors", beginning.method.model, beginning.description)
             _tidy(folder)
         wait_for_everyone()
         if stop.signal is not None:
@@ -295,50 +297,22 @@ def _check_classes(splits: Splits) -> None:
         raise DataError(f"no training sample has the class {names}")
 
 
-def _check_fit(model: FeatureClassifier, splits: Splits, recipe: Recipe) -> None:
-    """Raise where the model cannot take the data's inputs, before anything is written."""
-    try:
-        with evaluating(model):
-            model(to_unit_interval(splits.train[0][0]).unsqueeze(0))
-    except (RuntimeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"the model {recipe.model.name!r} cannot take inputs of shape {splits.train.input_shape}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+def with_provenance(recipe: Recipe, splits: Splits, source: Mapping[str, Any] | None = None) -> Recipe:
+    """Return ``recipe`` with versions, hardware and the data's fingerprint written into it.
 
-
-def _normalisation(splits: Splits) -> tuple[list[float], list[float]]:
-    """Mean and std of the first layer, per channel.
-
-    A channel that hardly varies, a dead sensor say, is not stretched to the size of the others, since the noise on it
-    would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
+    Args:
+        recipe: the recipe.
+        splits: the data.
+        source: what is known of the weights that a run began with, if they were not random.
     """
-    mean, std = splits.train.channel_statistics()
-    floor = 0.1 * math.sqrt(sum(value**2 for value in std) / len(std))
-    return mean, [max(value, floor) for value in std]
-
-
-def _describe(recipe: Recipe, splits: Splits) -> ModelDescription:
-    mean, std = _normalisation(splits)
-    return ModelDescription(
-        name=recipe.model.name,
-        embedding_dim=recipe.model.embedding_dim,
-        class_names=splits.train.class_names,
-        input_shape=splits.train.input_shape,
-        mean=tuple(mean),
-        std=tuple(std),
-        options=recipe.model.options,
-    )
-
-
-def with_provenance(recipe: Recipe, splits: Splits) -> Recipe:
-    """Return ``recipe`` with versions, hardware and the data's fingerprint written into it."""
     provenance = {
         "versions": {name: version(name) for name in _VERSIONED},
         "python": platform.python_version(),
         "device": device_name(),
         "threads": torch.get_num_threads(),
         "data_fingerprint": splits.fingerprint(),
+        "test_fingerprint": splits.test.fingerprint(),
         "samples": {name: len(part) for name, part in vars(splits).items() if part is not None},
+        **({"init_from": dict(source)} if source else {}),
     }
     return recipe.model_copy(update={"provenance": provenance})
