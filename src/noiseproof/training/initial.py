@@ -19,6 +19,7 @@ from noiseproof.models.files import ModelDescription
 from noiseproof.models.modes import evaluating
 from noiseproof.models.trained import TrainedWeights, file_digest
 from noiseproof.training.engine import is_main_process
+from noiseproof.training.folder import inner_runs
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import load_recipe
 
@@ -110,12 +111,16 @@ def require_apart(folder: Path, recipe: Recipe) -> None:
 def _file(place: str) -> Path:
     """The file of weights that ``model.init_from`` names: itself, or that of the run in a folder."""
     path = Path(place).expanduser()
-    if not path.is_dir():
+    if path.is_file():
         return path
+    if not path.is_dir():
+        raise RunFolderError(f"there is nothing to begin with at {path}: name a run folder or a file of weights")
     if (path / "model.safetensors").is_file():
         return path / "model.safetensors"
     if (path / "recipe.yaml").is_file():
         raise RunFolderError(f"the run in {path} did not finish: there is no model.safetensors in it to begin with")
+    if inner := inner_runs(path):
+        raise RunFolderError(f"{path} holds several runs; name one to begin with, such as {inner[0]}")
     raise RunFolderError(f"{path} holds no run to begin with: there is no model.safetensors in it")
 
 

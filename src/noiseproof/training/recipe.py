@@ -56,7 +56,7 @@ class ModelSettings(_Settings):
     options: dict[str, Any] = {}
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    init_from: Annotated[str, BeforeValidator(_as_text)] | None = Field(None, min_length=1)
+    init_from: Annotated[str, BeforeValidator(_as_text), Field(min_length=1)] | None = None
 
 
 class NoiseSettings(_Settings):

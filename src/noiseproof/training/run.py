@@ -174,10 +174,17 @@ def train(
     with _alone_in(folder):
         if is_main_process():  # again, now that nobody else can change it
             require_free(folder, settled, overwrite=overwrite, resume=resume)
-        title = f"train {chosen.method}, seed {chosen.seed}" + (
-            "" if chosen is settled else f", {chosen.train.precision}"
-        )
-        return _trained(chosen, splits, folder, resume, deadline, progress or Silent(), title)
+        return _trained(chosen, splits, folder, resume, deadline, progress or Silent(), _title(chosen, settled))
+
+
+def _title(chosen: Recipe, settled: Recipe) -> str:
+    """What is trained, for people, with what was not settled before."""
+    start = chosen.model.init_from
+    return (
+        f"train {chosen.method}, seed {chosen.seed}"
+        + ("" if start is None else f", from {start}")
+        + ("" if chosen is settled else f", {chosen.train.precision}")
+    )
 
 
 @contextmanager
