@@ -19,7 +19,7 @@ import noiseproof as npf
 from noiseproof.reporting import comparison_table
 
 IMPACTS_PER_TURN = {"healthy": 0.0, "outer race": 3.1, "inner race": 4.9}
-NOISES = ("clean", "gaussian:0.5", "gaussian:1", "gaussian:1.5")
+NOISES = ("clean", "gaussian:0.25", "gaussian:0.5", "gaussian:0.75")
 
 
 def simulate(count: int, length: int = 128, seed: int = 0) -> dict[str, np.ndarray]:
@@ -51,7 +51,8 @@ def main() -> None:
             overrides={
                 "data.source": f"npz:{folder}/series.npz",
                 "model.options": {"width": 16},
-                "noise.train": "gaussian:1",
+                "train.optimizer": {"name": "adamw", "lr": 2e-3},
+                "noise.train": "gaussian:0.5",
                 "evaluate.perturbations": NOISES,
                 "train.epochs": options.epochs,
             },

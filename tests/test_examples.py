@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
-import csv
 import difflib
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from noiseproof.data.sources import SOURCES, SourceOptions
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NUMBERS = re.compile(r"\d+\.\d")
@@ -59,12 +62,20 @@ def test_it_runs_and_prints_its_table(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_of_ones_own(tmp_path: Path) -> None:
-    with (tmp_path / "measured.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["a", "b", "dead", "class"])
-        writer.writerows([[n % 7, (n % 2) * 5 + n % 3, 1.0, ["bad", "good"][n % 2]] for n in range(80)])
-    assert len(rows(run("sensor_table", "measured.csv --epochs 1", tmp_path))) == 3
+def test_a_table_of_ones_own_becomes_vectors(tmp_path: Path) -> None:
+    """Sensors at mean 0 and standard deviation 1, a dead one at 0, and classes by name."""
+    table = "a,b,dead,class\n" + "".join(f"{n % 7},{n % 2 * 5},1.0,{['bad', 'good'][n % 2]}\n" for n in range(84))
+    (tmp_path / "measured.csv").write_text(table)
+    example = runpy.run_path(str(EXAMPLES / "sensor_table.py"))
+    example["to_archive"](tmp_path / "measured.csv", tmp_path / "measured.npz")
+    data = SOURCES["npz"](str(tmp_path / "measured.npz"), SourceOptions()).train
+    assert data.class_names == ("bad", "good")
+    assert data.labels.tolist() == [0, 1] * 42
+    inputs = torch.stack([x for x, _ in data])
+    assert inputs.shape == (84, 3)
+    assert inputs.mean(0).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert inputs.std(0, correction=0).tolist() == pytest.approx([1, 1, 0], abs=1e-5)
+    assert inputs[1, 1] > inputs[0, 1]
 
 
 def test_the_loss_takes_fewer_than_fifteen_changed_lines() -> None:
