@@ -16,6 +16,7 @@ import noiseproof as npf
 from noiseproof.data import load_splits
 from noiseproof.errors import InvalidArgumentError, NoiseproofError, RecipeError, RunFolderError
 from noiseproof.methods import METHODS
+from noiseproof.models.files import read_description
 from noiseproof.training import Run, load_recipe
 from noiseproof.training.initial import begin
 from noiseproof.training.trainer import Trainer
@@ -231,10 +232,10 @@ def test_mean_and_std_go_together_and_a_source_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("left", ["there", "gone"])
-def test_stopped_and_gone_on_with_is_the_run_never_stopped(tmp_path: Path, base: Run, left: str) -> None:
-    """After the first checkpoint the source is not needed any more."""
+def test_stopped_and_gone_on_with_is_the_run_never_stopped(tmp_path: Path, left: str) -> None:
+    """After the first checkpoint the source is not needed any more, not even for its normalisation."""
     source = tmp_path / "source"
-    shutil.copytree(base.folder, source)
+    npf.train("digits", "normal", 1, {**TINY, "model.mean": [0.4], "model.std": [0.3]}, source)
     overrides = {**TINY, "model.init_from": source, "train.ema_decay": 0.8}
     expected = npf.train("digits", "discriminative", 3, overrides, tmp_path / "whole")
     out = tmp_path / "stopped"
@@ -245,6 +246,7 @@ def test_stopped_and_gone_on_with_is_the_run_never_stopped(tmp_path: Path, base:
     stop(out, 13, "killed", "discriminative", 3, overrides)
     run = npf.train("digits", "discriminative", 3, overrides, out, resume=True)
     assert_same_run(run, expected)
+    assert read_description(out / "model.safetensors").mean == (0.4,)
     assert start_of(run) == start_of(expected)
     assert npf.train("digits", "discriminative", 3, overrides, out, resume=True).folder == out
 

@@ -23,7 +23,7 @@ from noiseproof.training.folder import inner_runs
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import load_recipe
 
-__all__ = ["Beginning", "begin", "check_source", "require_apart"]
+__all__ = ["Beginning", "begin", "check_source", "require_apart", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,23 @@ def begin(recipe: Recipe, splits: Splits, begun: Mapping[str, Any] | None = None
     return Beginning(description, method, source)
 
 
+def source_of(folder: Path) -> dict[str, Any] | None:
+    """Return the ``source`` that the run in ``folder`` began with; None where its recipe tells of none."""
+    known = load_recipe(folder / "recipe.yaml").provenance.get("init_from")
+    return known if isinstance(known, dict) and known.keys() >= {"sha256", "mean", "std"} else None
+
+
 def check_source(folder: Path, recipe: Recipe) -> None:
     """Raise a :class:`RunFolderError` where the weights that the run in ``folder`` began with have changed since.
 
     A file that is no longer there is no change: the run goes on without it.
     """
-    known = load_recipe(folder / "recipe.yaml").provenance.get("init_from")
-    if recipe.model.init_from is None or not isinstance(known, dict):
+    known = source_of(folder)
+    if recipe.model.init_from is None or known is None:
         return
     path = Path(recipe.model.init_from).expanduser()
     path = path / "model.safetensors" if path.is_dir() else path
-    if path.is_file() and file_digest(path) != known.get("sha256"):
+    if path.is_file() and file_digest(path) != known["sha256"]:
         raise RunFolderError(
             f"the weights in {path} have changed since the run in {folder} began with them; pass --overwrite to begin "
             "again, or choose another folder with --out"

@@ -35,7 +35,7 @@ from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
 from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
-from noiseproof.training.initial import begin, check_source, require_apart
+from noiseproof.training.initial import begin, check_source, require_apart, source_of
 from noiseproof.training.log import MetricsLog, require_tensorboard
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
@@ -224,7 +224,7 @@ def _trained(
     if state is not None:
         _check_data(folder, splits)
         check_source(folder, settled)
-        begun = load_recipe(folder / "recipe.yaml").provenance.get("init_from")
+        begun = source_of(folder)
     beginning = begin(settled, splits, begun)
     trainer = Trainer(beginning.method, splits, settled)
     if state is not None:
