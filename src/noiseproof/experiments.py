@@ -113,7 +113,8 @@ def compare(
                 )
                 reports[method][seed] = evaluate_run(run, test=data.test, again=overwrite, progress=reporter)
                 task.advance()
-    comparison = Comparison(base.name, reports, titles, base.caveat)
+    caveat = next(run.recipe.caveat for by_seed in runs.values() for run in by_seed.values())  # one for all
+    comparison = Comparison(base.name, reports, titles, caveat)
     rows = [Row(method, titles[method], by_seed) for method, by_seed in runs.items()]
     _write(comparison, base, rows, data, folder, [])
     if explain:

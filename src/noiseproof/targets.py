@@ -14,6 +14,7 @@ from noiseproof.models import Normalize
 from noiseproof.models.files import describes_itself, load_model, read_description
 from noiseproof.models.foreign import call_factory, load_weights
 from noiseproof.training import Run
+from noiseproof.training.folder import inner_runs
 
 __all__ = ["Target", "load_target", "run_at"]
 
@@ -51,12 +52,8 @@ def run_at(target: str) -> Run | None:
         return Run(path.parent) if beside else None
     if not path.is_dir():
         return None
-    if not (path / "recipe.yaml").is_file():
-        inner = sorted(
-            recipe.parent for depth in ("*", "*/*", "*/*/*") for recipe in path.glob(f"{depth}/recipe.yaml")
-        )
-        if inner:
-            raise RunFolderError(f"{path} holds several runs; name one, such as {inner[0]}")
+    if not (path / "recipe.yaml").is_file() and (inner := inner_runs(path)):
+        raise RunFolderError(f"{path} holds several runs; name one, such as {inner[0]}")
     return Run(path)
 
 

@@ -39,6 +39,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "stability": ("stability", {"train.keep": "best-test"}),
     "discriminative": ("discriminative", {}),
     "momentum": ("discriminative", {"methods.discriminative.centroids": "momentum"}),
+    "fine-tuned": ("discriminative", {"model.init_from": "normal"}),
 }
 
 
@@ -66,6 +67,8 @@ def train_all(folder: Path) -> None:
     trainer_module.Trainer.run = run_and_look  # type: ignore[method-assign]
     try:
         for name, (method, changes) in RUNS.items():
+            if "model.init_from" in changes:  # an earlier one of these runs
+                changes = {**changes, "model.init_from": folder / changes["model.init_from"]}
             npf.train("digits", method, 2, {**SETTINGS, **changes}, folder / name, data=splits)
             if PartialState().is_main_process:
                 torch.save(states[-1], folder / f"{name}.pt")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataOption",
     "DryRunOption",
+    "InitFromOption",
     "OutOption",
     "OverwriteOption",
     "RecipeArgument",
@@ -43,6 +44,10 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as train.epochs=50.")
 ]
 DataOption = Annotated[str | None, typer.Option("--data", help="Where the data comes from, in place of the recipe's.")]
+InitFromOption = Annotated[
+    str | None,
+    typer.Option("--init-from", metavar="RUN", help="Begin with the weights of a run folder or file: fine-tune it."),
+]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; below runs/ by default.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")]
 DryRunOption = Annotated[
@@ -70,16 +75,17 @@ def show(text: str) -> None:
 
 
 def command_line() -> str:
-    """The command as it was given, without the folders it is not about."""
+    """The command as it was given."""
     return shlex.join(["noiseproof", *sys.argv[1:]])
 
 
-def overrides_of(changes: list[str] | None, data: str | None) -> dict[str, Any]:
-    """The changes of a recipe that --set and --data ask for."""
+def overrides_of(changes: list[str] | None, data: str | None, init_from: str | None = None) -> dict[str, Any]:
+    """The changes of a recipe that --set, --data and --init-from ask for."""
     from noiseproof.training.recipes import parse_override
 
     overrides = dict(parse_override(change) for change in changes or [])
-    return overrides if data is None else {**overrides, "data.source": data}
+    named = {"data.source": data, "model.init_from": init_from}
+    return {**overrides, **{key: value for key, value in named.items() if value is not None}}
 
 
 def split(text: str) -> list[str]:

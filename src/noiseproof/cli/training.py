@@ -12,6 +12,7 @@ from noiseproof.cli.app import app
 from noiseproof.cli.common import (
     DataOption,
     DryRunOption,
+    InitFromOption,
     OutOption,
     OverwriteOption,
     RecipeArgument,
@@ -38,6 +39,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation and noise.")] = None,
     changes: SetOption = None,
     data: DataOption = None,
+    init_from: InitFromOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
@@ -50,12 +52,12 @@ def train(
         from noiseproof.rehearsing import rehearse
         from noiseproof.training import load_recipe
 
-        base = load_recipe(recipe, overrides_of(changes, data))
+        base = load_recipe(recipe, overrides_of(changes, data, init_from))
         base = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
         show_rehearsal(rehearse(base, out=out, overwrite=overwrite, resume=resume, progress=progress()))
         return
     run = noiseproof.train(
-        recipe, method, seed, overrides_of(changes, data), out, overwrite=overwrite, resume=resume,
+        recipe, method, seed, overrides_of(changes, data, init_from), out, overwrite=overwrite, resume=resume,
         progress=progress(),
     )  # fmt: skip
     last = run.metrics()[-1]
@@ -76,6 +78,7 @@ def compare(
     seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0,1,2",
     changes: SetOption = None,
     data: DataOption = None,
+    init_from: InitFromOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     explain: Annotated[
@@ -93,7 +96,7 @@ def compare(
     from noiseproof.training import load_recipe
 
     chosen = list(PAPER_METHODS) if methods == "all" else split(methods)
-    overrides = overrides_of(changes, data)
+    overrides = overrides_of(changes, data, init_from)
     if dry_run:
         from noiseproof.rehearsing import rehearse
 

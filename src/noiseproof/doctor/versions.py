@@ -20,6 +20,7 @@ EXTRAS = {
     "parquet": "data named parquet:FOLDER",
     "tensorboard": "train.tensorboard=true",
     "onnx": "export",
+    "examples": "the scripts in examples/",
     "attacks": "evaluate -p pgd:8/255 and the other attacks",
 }
 _OLDEST_PYTHON = (3, 11)

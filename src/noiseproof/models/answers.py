@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from noiseproof.errors import DataError, InvalidArgumentError
+from noiseproof.models.outputs import holds_logits
 
 __all__ = ["check_known_labels", "logits_of"]
 
@@ -27,8 +28,10 @@ def logits_of(model: Callable[[Tensor], Tensor], inputs: Tensor, *, least_classe
     rows = isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(inputs)
     if not rows or logits.shape[1] < least_classes:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        classes = f"; C must be >= {least_classes}" if rows else ""
-        raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {len(inputs)} inputs{classes}")
+        remedy = f"; C must be >= {least_classes}" if rows else ""
+        if holds_logits(logits):
+            remedy = "; FeatureClassifier.from_module(model) makes one that gives its .logits"
+        raise InvalidArgumentError(f"the model must give (N, C) logits, got {got} for {len(inputs)} inputs{remedy}")
     if not bool(logits.isfinite().all()):
         raise InvalidArgumentError("the model gave logits that are NaN or infinite")
     return logits

@@ -81,7 +81,7 @@ class FeatureClassifier(nn.Module):
         verified to be what ``module`` gives.
 
         Args:
-            module: a classifier that gives (N, C) logits.
+            module: a classifier that gives (N, C) logits, or an object with such ``logits``, as Hugging Face's do.
             mean: per-channel means, if ``module`` expects normalised inputs; the result takes inputs in [0, 1].
             std: per-channel standard deviations, with ``mean``.
             example_input: (N, ...) a probe; None to guess one from the first layer.

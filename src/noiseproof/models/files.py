@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ from noiseproof.files import write_atomically
 from noiseproof.models.build import build_model
 from noiseproof.models.classifier import FeatureClassifier
 
-__all__ = ["ModelDescription", "describes_itself", "load_model", "read_description", "save_buffers", "save_model"]
+__all__ = [
+    "ModelDescription",
+    "describes_itself",
+    "load_model",
+    "network_options",
+    "read_description",
+    "save_buffers",
+    "save_model",
+]
 
 _KEY = "noiseproof.model"
 _OF_THE_DATA = ("name", "num_classes", "embedding_dim", "in_channels", "mean", "std")
@@ -56,7 +65,7 @@ class ModelDescription:
         given = [key for key in self.options if key in _OF_THE_DATA]
         if given:
             raise InvalidArgumentError(f"model.options.{given[0]} is given by the data or by the recipe: leave it out")
-        options = {key: value for key, value in self.options.items() if pretrained or key not in _PRETRAINED}
+        options = self.options if pretrained else network_options(self.options)
         return build_model(
             self.name,
             len(self.class_names),
@@ -66,6 +75,11 @@ class ModelDescription:
             std=self.std,
             **options,
         )
+
+
+def network_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a network without those that choose pretrained weights for it."""
+    return {key: value for key, value in options.items() if key not in _PRETRAINED}
 
 
 def save_model(path: Path, model: FeatureClassifier, description: ModelDescription) -> None:

@@ -20,7 +20,7 @@ from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.models.build import build_model, library_model
 from noiseproof.models.files import describes_itself, load_model, read_description
 
-__all__ = ["call_factory", "load_weights"]
+__all__ = ["call_factory", "load_weights", "misfit", "read_weights"]
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # where training scripts put the weights among other things
 _SHOWN = 3  # of the names that do not fit
@@ -83,7 +83,7 @@ def load_weights(path: Path, name: str, num_classes: int, in_channels: int) -> n
         UnknownNameError: no such network.
         NoiseproofError: the file cannot be read, or its weights belong to another network.
     """
-    weights = _read(path)
+    weights = read_weights(path)
     if path.suffix == ".safetensors" and describes_itself(path):
         return _described(path, name, num_classes, in_channels)
     if "/" in name:
@@ -93,7 +93,7 @@ def load_weights(path: Path, name: str, num_classes: int, in_channels: int) -> n
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        reason = _misfit(network.state_dict(), weights) or _one_line(error)
+        reason = misfit(network.state_dict(), weights) or _one_line(error)
         raise NoiseproofError(
             f"the weights in {path} do not fit {name!r} with {num_classes} classes: {reason}"
         ) from error
@@ -117,7 +117,7 @@ def _embedding_dim(weights: Mapping[str, Tensor]) -> int | None:
     return head.shape[1] if head is not None and head.ndim == 2 and head.shape[1] > 0 else None
 
 
-def _misfit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+def misfit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     """What keeps a state dict from being another's, by name; empty where names and shapes agree."""
     shapes = [
         f"{key!r} {tuple(given[key].shape)} for {tuple(value.shape)}"
@@ -137,7 +137,12 @@ def _first_few(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a ``.safetensors`` file or one that ``torch.save`` wrote. Nothing in it is run.
+
+    Raises:
+        NoiseproofError: the file cannot be read, or holds something else.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on files that it then refuses

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from noiseproof.errors import ModelSplitError
 from noiseproof.models.modes import evaluating
+from noiseproof.models.outputs import PlainLogits, holds_logits
 
 __all__ = ["find_probe", "split_at_last_linear"]
 
@@ -32,7 +33,7 @@ def split_at_last_linear(module: nn.Module, example_input: Tensor | None = None)
     that layer as it is, is verified by putting random numbers in its place, so that it shows for a head of zeros too.
 
     Args:
-        module: a classifier (N, ...) to (N, C).
+        module: a classifier (N, ...) to (N, C), or to an object with ``logits`` of that shape.
         example_input: a probe input; None to guess one from the first layer.
 
     Raises:
@@ -43,6 +44,9 @@ def split_at_last_linear(module: nn.Module, example_input: Tensor | None = None)
     with evaluating(module):
         probe = find_probe(module, example_input)
         output, calls = _run(module, probe)
+    if holds_logits(output):
+        module, output = PlainLogits(module), output.logits
+    with evaluating(module):
         if not calls:
             raise ModelSplitError(f"{name} calls no nn.Linear, so it has no softmax layer to split at")
         head, features = calls[-1]
@@ -154,8 +158,9 @@ def _guesses(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _image_sizes(module: nn.Module) -> list[int]:
-    """Torchvision's transformers name their ``image_size``, timm's models an ``input_size`` (C, H, W)."""
-    own = getattr(module, "image_size", None)
+    """Torchvision's transformers name their ``image_size``, Hugging Face's models one in their configuration, timm's
+    models an ``input_size`` (C, H, W)."""
+    own = getattr(module, "image_size", getattr(getattr(module, "config", None), "image_size", None))
     told = getattr(module, "default_cfg", None)
     timm = told.get("input_size") if isinstance(told, dict) else None
     return [*([own] if isinstance(own, int) else []), *_IMAGE_SIZES, *([timm[1]] if timm else [])]

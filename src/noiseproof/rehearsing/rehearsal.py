@@ -197,12 +197,12 @@ def _costs(
     with progress.task("time a few steps", len(wanted)) as task:
         for method in wanted:
             run = first[method]
-            trainer, description = make_trainer(run.recipe, data, pretrained=False)
+            trainer, beginning = make_trainer(run.recipe, data, pretrained=False)
             timing = time_steps(trainer)
             if evaluation is None and comparing:  # the same network on the same samples for all methods
                 settings = run.recipe.evaluate
                 with seeding.seeded(run.recipe.seed, "initial weights"):
-                    network = description.build(pretrained=False)
+                    network = beginning.description.build(pretrained=False)
                 evaluation = evaluation_seconds(network, data.test, settings.perturbations, settings.draws)
             costs[method] = _cost(run.recipe, trainer.total_steps, trainer.epochs, timing, evaluation or 0.0, sum(
                 weight.numel() for weight in trainer.method.model.parameters()

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import threading
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 
-from noiseproof import seeding
 from noiseproof.data import Splits
-from noiseproof.data.dataset import to_unit_interval
-from noiseproof.errors import DataError, InvalidArgumentError
-from noiseproof.methods import METHODS
+from noiseproof.errors import DataError
 from noiseproof.models import FeatureClassifier
 from noiseproof.models.files import ModelDescription
-from noiseproof.models.modes import evaluating
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.engine import accelerate_as_it_was, native_precision
+from noiseproof.training.initial import Beginning, begin
 from noiseproof.training.log import require_tensorboard
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.signals import StopRequest
@@ -69,35 +66,38 @@ def fit_model(
     precision = native_precision() if device is None else "fp32"
     settled = recipe.for_run(recipe.method, recipe.seed).with_precision(precision)
     with _TURN, accelerate_as_it_was():
-        trainer, description = make_trainer(settled, splits, device)
+        trainer, beginning = make_trainer(settled, splits, device)
         with (progress or Silent()).task(f"train {settled.method}, seed {settled.seed}", trainer.total_steps) as task:
             trainer.run(task=task, on_epoch=metrics.append, checkpoint=_forget, stop=StopRequest())
-    return FittedModel(trainer.method.model.cpu().eval(), description, metrics)
+    return FittedModel(trainer.method.model.cpu().eval(), beginning.description, metrics)
 
 
 def make_trainer(
-    recipe: Recipe, splits: Splits, device: torch.device | str | None = None, *, pretrained: bool = True
-) -> tuple[Trainer, ModelDescription]:
-    """Return what trains a run from its first step on, and the description of its model; nothing is written.
+    recipe: Recipe,
+    splits: Splits,
+    device: torch.device | str | None = None,
+    *,
+    begun: Mapping[str, Any] | None = None,
+    pretrained: bool = True,
+) -> tuple[Trainer, Beginning]:
+    """Return what trains a run from its first step on, and what it begins with; nothing is written.
 
     Args:
         recipe: one method, one seed, and a precision that is not ``auto``.
         splits: the recipe's data.
         device: where to train; None for where Accelerate would.
+        begun: see :func:`noiseproof.training.initial.begin`.
         pretrained: False for random weights also where the recipe asks for others, so that none are fetched.
 
     Raises:
         DataError: a class without training samples.
-        InvalidArgumentError: a model that cannot take the data's inputs.
+        InvalidArgumentError: a model that cannot take the data's inputs, or weights to begin with that do not fit it.
     """
     _check_classes(splits)
     if recipe.train.tensorboard:
         require_tensorboard()
-    description = _describe(recipe, splits)
-    with seeding.seeded(recipe.seed, "initial weights"):
-        built = METHODS[recipe.method](description.build(pretrained=pretrained), recipe.options(recipe.method))
-    _check_fit(built.model, splits, recipe)
-    return Trainer(built, splits, recipe, device), description
+    beginning = begin(recipe, splits, begun, pretrained=pretrained)
+    return Trainer(beginning.method, splits, recipe, device), beginning
 
 
 def _forget(state: dict[str, Any]) -> None:
@@ -110,39 +110,3 @@ def _check_classes(splits: Splits) -> None:
     if absent:
         names = ", ".join(splits.train.class_names[c] for c in sorted(absent))
         raise DataError(f"no training sample has the class {names}")
-
-
-def _check_fit(model: FeatureClassifier, splits: Splits, recipe: Recipe) -> None:
-    """Raise where the model cannot take the data's inputs, before anything is written."""
-    try:
-        with evaluating(model):
-            model(to_unit_interval(splits.train[0][0]).unsqueeze(0))
-    except (RuntimeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"the model {recipe.model.name!r} cannot take inputs of shape {splits.train.input_shape}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-
-
-def _normalisation(splits: Splits) -> tuple[list[float], list[float]]:
-    """Mean and std of the first layer, per channel.
-
-    A channel that hardly varies, a dead sensor say, is not stretched to the size of the others, since the noise on it
-    would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
-    """
-    mean, std = splits.train.channel_statistics()
-    floor = 0.1 * math.sqrt(sum(value**2 for value in std) / len(std))
-    return mean, [max(value, floor) for value in std]
-
-
-def _describe(recipe: Recipe, splits: Splits) -> ModelDescription:
-    mean, std = _normalisation(splits)
-    return ModelDescription(
-        name=recipe.model.name,
-        embedding_dim=recipe.model.embedding_dim,
-        class_names=splits.train.class_names,
-        input_shape=splits.train.input_shape,
-        mean=tuple(mean),
-        std=tuple(std),
-        options=recipe.model.options,
-    )

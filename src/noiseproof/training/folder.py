@@ -11,7 +11,7 @@ from noiseproof.files import is_temporary
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import load_recipe
 
-__all__ = ["MEASURED", "clear", "remove_leftovers", "require_free", "require_same_recipe"]
+__all__ = ["MEASURED", "clear", "inner_runs", "remove_leftovers", "require_free", "require_same_recipe"]
 
 # Folders of what was measured on the run's model or made from it, which mean nothing once it is trained again.
 MEASURED = ("evaluation", "validation", "certification", "analysis", "export")
@@ -70,6 +70,11 @@ def require_same_recipe(
     differences = _differences(known, wanted)
     if differences:
         raise RunFolderError(f"{folder} holds a run of another recipe ({'; '.join(differences)}); {advice}")
+
+
+def inner_runs(folder: Path) -> list[Path]:
+    """Return the runs up to three levels below ``folder``, as a comparison leaves them."""
+    return sorted(recipe.parent for depth in ("*", "*/*", "*/*/*") for recipe in folder.glob(f"{depth}/recipe.yaml"))
 
 
 def clear(folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from noiseproof.data import SOURCES, augmentation
 from noiseproof.errors import RecipeError, did_you_mean
@@ -21,6 +22,10 @@ M = TypeVar("M", bound=BaseModel)
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _as_text(path: Any) -> Any:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 class DataSettings(_Settings):
@@ -41,11 +46,19 @@ class DataSettings(_Settings):
 
 
 class ModelSettings(_Settings):
-    """The arguments of :func:`noiseproof.build_model` that the data does not give."""
+    """The arguments of :func:`noiseproof.build_model` that the data does not give; and what it begins with.
+
+    init_from: a run folder or a file of weights of the same network, to begin with in place of random ones; mean, std:
+    per channel, of the first layer; None for those that the weights of ``init_from`` were trained with, else the
+    training set's.
+    """
 
     name: str
     embedding_dim: int | None = Field(128, ge=1)
     options: dict[str, Any] = {}
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    init_from: Annotated[str, BeforeValidator(_as_text), Field(min_length=1)] | None = None
 
 
 class NoiseSettings(_Settings):
@@ -146,6 +159,8 @@ class Recipe(_Settings):
         perturbation(self.noise.train)
         for spec in self.evaluate.perturbations:
             view(spec)
+        if (self.model.mean is None) != (self.model.std is None):
+            raise RecipeError("model.mean and model.std go together: give both or neither")
         if self.train.keep == "best-validation" and self.data.validation_fraction == 0:
             raise RecipeError(
                 "train.keep = 'best-validation' needs data.validation_fraction > 0; or keep the last weights with "
@@ -159,9 +174,12 @@ class Recipe(_Settings):
     @property
     def caveat(self) -> str:
         """What every table made from this recipe has to say; empty for nothing."""
-        if self.train.keep == "best-test":
-            return "The weights were chosen on the test set, so these accuracies are too good."
-        return ""
+        own = "The weights were chosen on the test set, so these accuracies are too good."
+        source = self.provenance.get("init_from")
+        told = [own] if self.train.keep == "best-test" else []
+        if isinstance(source, dict) and source.get("caveat"):
+            told.append(str(source["caveat"]))
+        return " ".join(told)
 
     def for_run(self, method: str, seed: int) -> Recipe:
         """Return the recipe of one run: one method with all its options, one seed."""

@@ -37,6 +37,7 @@ from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, 
 from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
 from noiseproof.training.fitting import make_trainer
 from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
+from noiseproof.training.initial import check_source, require_apart, source_of
 from noiseproof.training.log import MetricsLog
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import dump_recipe, load_recipe
@@ -160,7 +161,9 @@ def train(
 
     Raises:
         RecipeError, UnknownNameError: see :func:`noiseproof.training.load_recipe`.
-        RunFolderError: ``out`` holds a run already, one of another recipe (with ``resume``), or other files.
+        RunFolderError: ``out`` holds a run already, one of another recipe (with ``resume``), or other files; or the
+            weights that ``model.init_from`` names are not there, or have changed since the run that goes on began.
+        InvalidArgumentError: the model does not fit the data, or the weights to begin with do not fit the model.
         RunBusyError: another process is training there.
         NonFiniteLossError, NonFiniteWeightsError: the training diverged.
         BudgetSpentError: the deadline passed.
@@ -168,6 +171,7 @@ def train(
     base = load_recipe(recipe, overrides)
     settled = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
     folder = Path(out) if out is not None else default_folder(settled)
+    require_apart(folder, settled)
     if is_main_process():
         require_free(folder, settled, overwrite=overwrite, resume=resume)
     resume = resume and not overwrite
@@ -176,10 +180,17 @@ def train(
     with _alone_in(folder):
         if is_main_process():  # again, now that nobody else can change it
             require_free(folder, settled, overwrite=overwrite, resume=resume)
-        title = f"train {chosen.method}, seed {chosen.seed}" + (
-            "" if chosen is settled else f", {chosen.train.precision}"
-        )
-        return _trained(chosen, splits, folder, resume, deadline, progress or Silent(), title)
+        return _trained(chosen, splits, folder, resume, deadline, progress or Silent(), _title(chosen, settled))
+
+
+def _title(chosen: Recipe, settled: Recipe) -> str:
+    """What is trained, for people, with what was not settled before."""
+    start = chosen.model.init_from
+    return (
+        f"train {chosen.method}, seed {chosen.seed}"
+        + ("" if start is None else f", from {start}")
+        + ("" if chosen is settled else f", {chosen.train.precision}")
+    )
 
 
 def default_folder(settled: Recipe) -> Path:
@@ -212,19 +223,24 @@ def _trained(
     if resume and (folder / "model.safetensors").is_file():
         finished = Run(folder)
         finished.check_data(splits)
+        check_source(folder, settled)
         if first:
             _tidy(folder)
         return finished
-    trainer, description = make_trainer(settled, splits)
     state = load_checkpoint(folder, repair=first) if resume else None
+    begun = None
     if state is not None:
         _check_data(folder, splits)
+        check_source(folder, settled)
+        begun = source_of(folder)
+    trainer, beginning = make_trainer(settled, splits, begun=begun)
+    if state is not None:
         trainer.load_state_dict(state)
     wait_for_everyone()
     if first:
         if state is None:
             clear(folder)
-        write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits)))
+        write_text(folder / "recipe.yaml", dump_recipe(with_provenance(settled, splits, beginning.source)))
         for measured in MEASURED:
             shutil.rmtree(folder / measured, ignore_errors=True)
 
@@ -239,7 +255,7 @@ def _trained(
         )
         if first:
             save_buffers(folder / "method.safetensors", trainer.method)
-            save_model(folder / "model.safetensors", trainer.method.model, description)
+            save_model(folder / "model.safetensors", trainer.method.model, beginning.description)
             _tidy(folder)
         wait_for_everyone()
         if stop.signal is not None:
@@ -288,14 +304,22 @@ def _check_data(folder: Path, splits: Splits) -> None:
         raise RunFolderError(f"the data of {recipe.data.source!r} has changed since the run in {folder}")
 
 
-def with_provenance(recipe: Recipe, splits: Splits) -> Recipe:
-    """Return ``recipe`` with versions, hardware and the data's fingerprint written into it."""
+def with_provenance(recipe: Recipe, splits: Splits, source: Mapping[str, Any] | None = None) -> Recipe:
+    """Return ``recipe`` with versions, hardware and the data's fingerprint written into it.
+
+    Args:
+        recipe: the recipe.
+        splits: the data.
+        source: what is known of the weights that a run began with, if they were not random.
+    """
     provenance = {
         "versions": {name: version(name) for name in _VERSIONED},
         "python": platform.python_version(),
         "device": device_name(),
         "threads": torch.get_num_threads(),
         "data_fingerprint": splits.fingerprint(),
+        "test_fingerprint": splits.test.fingerprint(),
         "samples": {name: len(part) for name, part in vars(splits).items() if part is not None},
+        **({"init_from": dict(source)} if source else {}),
     }
     return recipe.model_copy(update={"provenance": provenance})
