@@ -1,12 +1,13 @@
 # make demo   sets up .venv and trains, measures and compares the five methods on handwritten digits
 # make test   sets up .venv and runs linters, type checker and tests
+# make docs   builds the documents as a site in site/, warnings as errors
 # make torture  kills 50 trainings and more, fills disks, and tells what came of it in figures
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test torture lint clean
+.PHONY: demo test docs torture lint clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -14,6 +15,9 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs site
 
 torture: $(INSTALLED)
 	NOISEPROOF_TORTURE=50 $(BIN)/python -m pytest -rP tests/torture
@@ -31,4 +35,4 @@ $(INSTALLED): pyproject.toml constraints.txt scripts/make-venv
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

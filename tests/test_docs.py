@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,9 +46,12 @@ def test_python_in_contributing_registers_what_it_says(tmp_path: Path, monkeypat
     assert SOURCES["blobs-example"]("10", SourceOptions()).train.inputs.shape == (10, 3)
 
 
-@pytest.mark.parametrize(
-    "document", ["docs/perturbations.md", "docs/measuring.md", "docs/analysis.md", "docs/reproducing.md"]
-)
+WITH_PYTHON = [
+    str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")) if "```python" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("document", WITH_PYTHON)
 def test_python_in_the_documents_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no such name" not in PERTURBATIONS
@@ -96,3 +101,21 @@ def test_test_files_that_the_map_names_exist() -> None:
     paths = re.findall(r"`(tests/[\w/.]+)`", text)
     assert paths
     assert all((ROOT / path).is_file() for path in paths)
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-b", "html", str(ROOT / "docs")]
+    built = subprocess.run([*command, str(tmp_path / "site")], check=False, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    page = (tmp_path / "site" / "reference" / "loss.html").read_text(encoding="utf-8")
+    assert "Eq. 9" in page
+    assert "delta_d" in page
+
+
+def test_every_command_is_in_the_documents() -> None:
+    from noiseproof.cli.app import app
+
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert len(names) > 12
+    assert not [name for name in names if f"noiseproof {name}" not in text]
