@@ -15,7 +15,7 @@ import noiseproof.studies.study as study_module
 from noiseproof.evaluation import PerturbationResult, RobustnessReport
 from noiseproof.evaluation.views import view
 from noiseproof.progress import ProgressReporter
-from noiseproof.scheduling import PlannedRun
+from noiseproof.scheduling import Divergence, PlannedRun
 from noiseproof.studies import Study
 from noiseproof.studies.planning import Plan
 from noiseproof.training import Run, signals
@@ -133,7 +133,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, right: Right | int | str, limit: in
 
 def diverged(run: PlannedRun) -> str:
     """The line of a run that cannot be finished."""
-    return f"{run.name}: the loss part 'softmax' became nan in epoch 1, step 2"
+    return Divergence(f"{run.name}: the loss part 'softmax' became nan in epoch 1, step 2")
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:

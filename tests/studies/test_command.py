@@ -49,7 +49,7 @@ def page(folder: str = "out") -> str:
 def test_a_study_from_the_beginning_to_the_end(noiseproof: CommandLine) -> None:
     command = [*SWEEP, "--vary", "noise.train=gaussian:0.3,'gaussian:std=0.1'", "--design", "grid", "-m", "mixed"]
     out = noiseproof.done(*command)
-    folder = "runs/sweep-tiny"
+    folder = "runs/sweep-tiny-lr-noise.train"
     assert out.splitlines()[-2:] == [f"page: {folder}/README.md", f"chosen: {folder}/chosen.yaml"]
     names = ["base", "noise.train=gaussian_std=0.1", "lr=0.05", "lr=0.05,noise.train=gaussian_std=0.1"]
     lines = out.splitlines()
@@ -190,7 +190,7 @@ def test_a_setting_that_diverges_is_no_error_of_a_command_that_ends_well(noisepr
 def test_where_every_setting_diverges_the_command_fails(noiseproof: CommandLine) -> None:
     outcome = noiseproof("sweep", "tiny.yaml", "--vary", "train.optimizer.lr=1e29,1e30", "-o", "out")
     assert outcome.code == 1
-    assert len(re.findall(r"^error: tiny, \S+, seed 0: ", outcome.err, re.MULTILINE)) == 2
+    assert len(re.findall(r"^warning: tiny, \S+, seed 0: ", outcome.err, re.MULTILINE)) == 2
     assert "goes on" not in outcome.out
     assert not Path("out/chosen.yaml").exists()
     assert not Path("out/looks.json").exists()

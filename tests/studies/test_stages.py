@@ -218,6 +218,17 @@ def test_a_wider_study_that_chooses_another_has_looked_twice_and_says_so(
     assert "may be too good" in page(out)
 
 
+@pytest.mark.parametrize("wider", [{"vary": {RATE: RATES[:3]}}, {"final_seeds": [1]}, {"rivals": {"other": {}}}])
+def test_another_study_that_chooses_the_same_has_looked_again(
+    wider: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever changes what is tried after a look may have done so because of it."""
+    pretend(monkeypatch, by_row(base=1, lr_1=20, lr_2=10, other=5))
+    sweep(study(), out=out)
+    assert named(sweep(study(**wider), out=out)) == "lr=0.1"
+    assert [look["chosen"] for look in entries(out)] == ["lr=0.1", "lr=0.1"]
+
+
 def test_a_look_is_noted_before_it_is_begun(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is stopped while looking, and then changes the study, has looked."""
     pretend(monkeypatch, by_row(base=1, lr_1=20, lr_2=30), limit=2)
@@ -323,6 +334,13 @@ def test_a_trial_that_diverges_with_one_seed_is_not_chosen_for_the_other(
             else {"base": 10, "lr=0.1": 39}[run.row])  # fmt: skip
     found = sweep(study(seeds=[0, 1]), out=out)
     assert (named(found), found.complete) == ("base", True)
+
+
+def test_where_no_trial_has_all_seeds_nothing_is_chosen(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda run: diverged(run) if run.recipe.seed == 1 else 10)
+    found = sweep(study(seeds=[0, 1]), out=out)
+    assert (named(found), found.complete, len(found.wrong)) == (None, False, 2)
+    assert not (out / "looks.json").exists()
 
 
 def test_a_finalist_that_diverges_leaves_the_choice_to_the_others(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,5 +520,5 @@ def test_a_random_study_tells_what_the_score_goes_with(out: Path, monkeypatch: p
 
 def test_titles_and_values_with_bars_keep_the_tables_whole(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, 10)
-    sweep(study(title="a|b", vary={"train.optimizer.name": ["sgd", "adam"]}, rivals={"x|y": {}}), out=out)
+    sweep(study(title="a|b", vary={"train.optimizer.name": ["sgd", "adam"]}, rivals={"x-y": {}}), out=out)
     tables_in(page(out))

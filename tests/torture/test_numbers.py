@@ -312,7 +312,8 @@ def test_a_class_that_is_first_seen_late_has_a_centroid_from_then_on() -> None:
 
 ALL_PERTURBATIONS = (
     "brightness:0.1", "clean", "contrast:0.5", "corruption:kind=gaussian-noise,severity=3", "downup:0.5", "fog:0.5",
-    "gaussian:0.1", "gaussian-blur:1", "impulse:0.1", "jpeg:50", "laplace:0.1", "motion-blur:radius=3,std=1",
+    "gaussian:0.1", "gaussian-blur:1", "gaussian-varying:0.1",
+    "impulse:0.1", "jpeg:50", "laplace:0.1", "motion-blur:radius=3,std=1",
     "occlusion:n=2,size=2", "pixelate:0.5", "salt-and-pepper:0.1", "shot:60", "speckle:0.1", "stripes:n=2,width=2",
     "uniform:0.1",
 )  # fmt: skip

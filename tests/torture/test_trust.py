@@ -59,8 +59,14 @@ UNSAFE_ATTRIBUTES = {
     "tempfile.mktemp", "builtins.eval", "builtins.exec", "numpy.load",
 }  # fmt: skip
 # Where a module may be imported by a name that is not written there: the registries' own packages, the names of the
-# package itself, the extra for attacks, and package.module:factory.
-IMPORTS_BY_NAME = {"registry.py", "__init__.py", "evaluation/attacks.py", "models/foreign.py"}
+# package itself, the extra for attacks, the requirements that doctor looks at, and package.module:factory.
+IMPORTS_BY_NAME = {
+    "registry.py",
+    "__init__.py",
+    "evaluation/attacks.py",
+    "doctor/versions.py",
+    "models/foreign.py",
+}
 REQUIRED_KEYWORDS = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 
 

@@ -172,7 +172,7 @@ def test_resuming_where_nothing_is_starts(tmp_path: Path, whole: Run) -> None:
 def test_resuming_a_finished_run_returns_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = npf.train("digits", "normal", 0, TINY, tmp_path / "a")
     before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir()}
-    monkeypatch.setattr(run_module, "begin", None)
+    monkeypatch.setattr(run_module, "make_trainer", None)
     assert npf.train("digits", "normal", 0, TINY, run.folder, resume=True).folder == run.folder
     assert {path: path.stat().st_mtime_ns for path in run.folder.iterdir()} == before
 

@@ -91,9 +91,13 @@ def sweep(
     if made.chosen is not None:
         show(f"chosen: {made.chosen}")
     for line in made.wrong:
-        errors().print(Text.assemble(("error:", "bold red"), " ", line), highlight=False, soft_wrap=True)
+        word = ("warning:", "yellow") if line in made.diverged else ("error:", "bold red")
+        errors().print(Text.assemble(word, " ", line), highlight=False, soft_wrap=True)
     if not made.complete:
-        if made.wrong and made.done + len(made.wrong) >= made.total:
+        failed = len(made.wrong) > len(made.diverged)
+        if failed or made.done + len(made.diverged) >= made.total:
+            if not failed:
+                show("no setting could be trained to the end")
             raise typer.Exit(ExitCode.FAILED)
         show(f"{made.done} of {made.total} runs done so far; the same command goes on from here")
         raise typer.Exit(ExitCode.WORK_LEFT)
@@ -111,17 +115,20 @@ def _study(what: str, vary: list[str] | None, *, method: str | None, **given: An
     """The study in a file, or the one that the options describe."""
     from noiseproof.errors import InvalidArgumentError
     from noiseproof.studies import Study, load_study
+    from noiseproof.studies.declaration import is_study
     from noiseproof.studies.factors import factor
 
     options = {name: value for name, value in given.items() if value is not None}
-    if vary:
-        settings = {} if method is None else {"method": method}
-        return Study.of({"recipe": what, "set": settings, "vary": [factor(text) for text in vary], **options})
-    if not what.endswith((".yaml", ".yml")):
+    if is_study(what) and (Path(what).is_file() or not vary):
+        if vary or method is not None or options:
+            raise InvalidArgumentError(
+                "a study in a file says itself what is tried; only --set, --data, --test/--no-test, --budget, --jobs "
+                "and --out go with it"
+            )
+        return load_study(what)
+    if not vary:
         raise InvalidArgumentError(
             "say what varies, as --vary methods.discriminative.delta_d=2,5,10, or give a study's YAML file"
         )
-    if method is not None or options:
-        raise InvalidArgumentError("a study in a file says itself what is tried; only --set, --data, --budget, --jobs "
-                                   "and --out go with it")  # fmt: skip
-    return load_study(what)
+    settings = {} if method is None else {"method": method}
+    return Study.of({"recipe": what, "set": settings, "vary": [factor(text) for text in vary], **options})

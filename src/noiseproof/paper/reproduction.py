@@ -16,7 +16,7 @@ from noiseproof.paper.page import comparison_of, results_folder, write_page
 from noiseproof.paper.planning import Setting, plan
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.reporting import Table, comparison_table
-from noiseproof.scheduling import PlannedRun, work
+from noiseproof.scheduling import PlannedRun, check_folders, work
 
 __all__ = ["Reproduction", "reproduce"]
 
@@ -93,6 +93,7 @@ def reproduce(
     shown = {**_run_before(plan(experiment, setting, seeds, rows, every_recipe=True)), **planned}
     folder = results_folder(experiment, setting, Path(out))
     runs = [run for of_recipe in planned.values() for run in of_recipe]
+    check_folders(runs, "choose another folder for runs with --runs")
     wrong = work(runs, deadline=deadline, jobs=jobs, progress=progress)
     drawn = _drawn(experiment, setting, shown, planned, folder, deadline, limit, progress or Silent())
     command = command_for(name, setting, seeds=seeds, rows=rows, jobs=jobs, limit=limit)

@@ -21,7 +21,13 @@ import torch
 from rich.console import Console
 
 from noiseproof.data import LabelledDataset, Splits
-from noiseproof.errors import BudgetSpentError, NoiseproofError, RunBusyError
+from noiseproof.errors import (
+    BudgetSpentError,
+    NoiseproofError,
+    NonFiniteLossError,
+    NonFiniteWeightsError,
+    RunBusyError,
+)
 from noiseproof.evaluation import evaluate
 from noiseproof.files import sole_user
 from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent, Task
@@ -30,20 +36,26 @@ from noiseproof.training import Run, train
 from noiseproof.training.folder import require_same_recipe
 from noiseproof.training.run import load_data
 
-__all__ = ["check_folders", "work"]
+__all__ = ["Divergence", "check_folders", "work"]
 
 _INTERRUPTED, _TERMINATED = 130, 143  # exit codes
 
 
-def check_folders(planned: Sequence[PlannedRun]) -> None:
-    """Raise where a folder holds a run of another recipe, before anything is begun.
+class Divergence(str):
+    """A line on a run whose training diverged: what it was asked is answered, and asking again gives the same."""
+
+    __slots__ = ()
+
+
+def check_folders(planned: Sequence[PlannedRun], advice: str = "choose another folder for runs") -> None:
+    """Raise where a folder holds a run of another recipe, before anything is begun, with ``advice``.
 
     Raises:
         RunFolderError: names the folder and the differences.
     """
     for run in planned:
         if (run.folder / "recipe.yaml").is_file():
-            require_same_recipe(run.folder, run.recipe, "choose another folder for runs")
+            require_same_recipe(run.folder, run.recipe, advice)
 
 
 def work(
@@ -63,7 +75,7 @@ def work(
         progress: where to report; with several processes each writes a line for every piece that it has done.
 
     Returns:
-        What went wrong, a line for each run that cannot be finished.
+        What went wrong, a line for each run that cannot be finished; a :class:`Divergence` where training diverged.
 
     Raises:
         RunFolderError: a folder holds a run of another recipe.
@@ -96,6 +108,8 @@ def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: Prog
             continue
         except BudgetSpentError:
             break
+        except (NonFiniteLossError, NonFiniteWeightsError) as error:
+            wrong[run.name] = Divergence(f"{run.name}: {error}")
         except (NoiseproofError, OSError, torch.OutOfMemoryError) as error:
             wrong[run.name] = f"{run.name}: {error}"
     return list(wrong.values())

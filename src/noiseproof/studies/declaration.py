@@ -15,7 +15,7 @@ from noiseproof.studies.designs import Design, Trial, design_trials
 from noiseproof.studies.factors import Factor
 from noiseproof.training.recipes import read_yaml
 
-__all__ = ["Study", "load_study"]
+__all__ = ["Study", "is_study", "load_study"]
 
 
 class Study(BaseModel):
@@ -108,6 +108,17 @@ class Study(BaseModel):
     def design_trials(self, whole: Container[str] = ()) -> list[Trial]:
         """Return the trials of the design, without the rivals; ``whole`` are the keys that take whole numbers."""
         return design_trials(self.design, self.vary, trials=self.trials, seed=self.random_seed, whole=whole)
+
+
+def is_study(name: str) -> bool:
+    """Whether ``name`` is a YAML file that is no recipe: one that says what varies, or is not there."""
+    if not name.endswith((".yaml", ".yml")):
+        return False
+    try:
+        raw = read_yaml(Path(name).read_text(encoding="utf-8"), name)
+    except (OSError, UnicodeDecodeError, RecipeError):
+        return True
+    return not isinstance(raw, dict) or "vary" in raw or ("model" not in raw and "extends" not in raw)
 
 
 def load_study(path: str | Path) -> Study:

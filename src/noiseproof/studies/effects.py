@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.evaluation.intervals import Interval
 from noiseproof.evaluation.matched import bootstrap_interval, student_interval
@@ -76,11 +77,17 @@ def difference(pairs: Sequence[tuple[Reports, Reports]], columns: Sequence[str])
     """Return by how much the first of each pair is better than the second, on the training seeds that all have.
 
     Args:
-        pairs: at least one; all on the same samples and draws.
+        pairs: at least one; all on the same samples.
         columns: perturbations, each of the same weight.
+
+    Raises:
+        InvalidArgumentError: pairs that have no training seed in common.
     """
     seeds = sorted(set.intersection(*(set(reports) for pair in pairs for reports in pair)))
-    draws = math.lcm(*(len(pairs[0][0][seeds[0]][column].correct) for column in columns))
+    if not seeds:
+        raise InvalidArgumentError("there is no training seed that all reports have")
+    everyone = (reports[seed] for pair in pairs for reports in pair for seed in seeds)
+    draws = math.lcm(*(len(report[column].correct) for report in everyone for column in columns))
     net = {
         seed: np.sum([_hits(a[seed], columns, draws) - _hits(b[seed], columns, draws) for a, b in pairs], axis=0)
         for seed in seeds
@@ -131,14 +138,18 @@ def main_effects(
 def _pairs(
     path: str, value: Value, base: Value, trials: Sequence[Trial], reports: Mapping[str, Reports]
 ) -> list[tuple[Reports, Reports]]:
-    """The reports of trials with ``value`` and with ``base``, which have at least one seed in common."""
+    """The reports of trials with ``value`` and with ``base``, as many as have a training seed in common."""
     by_levels = {_key(trial.levels): reports.get(trial.name, {}) for trial in trials if trial.levels}
     candidates = [
         (by_levels[_key(trial.levels)], by_levels.get(_key({**trial.levels, path: base}), {}))
         for trial in trials
         if trial.levels and _same(trial.levels[path], value)
     ]
-    return [(a, b) for a, b in candidates if set(a) & set(b)]
+    found = [(a, b, frozenset(a) & frozenset(b)) for a, b in candidates if set(a) & set(b)]
+    if not found or frozenset.intersection(*(common for *_, common in found)):
+        return [(a, b) for a, b, _ in found]
+    most = max((common for *_, common in found), key=lambda common: sum(common <= other for *_, other in found))
+    return [(a, b) for a, b, common in found if common >= most]
 
 
 def _key(levels: Mapping[str, Value]) -> str:

@@ -44,7 +44,10 @@ def read_looks(folder: Path) -> list[Look]:
     if not path.is_file():
         return []
     try:
-        return [Look(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, list):
+            raise TypeError(f"a list is wanted, got {entries!r}")
+        return [Look(**entry) for entry in entries]
     except (ValueError, TypeError) as error:
         raise NoiseproofError(f"the record of looks at the test set, {path}, is damaged: {error}") from error
 

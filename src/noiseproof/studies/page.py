@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def write_page(
     looks: Sequence[Look],
     runs: Sequence[PlannedRun],
     wrong: Sequence[str],
+    changes: Mapping[str, Any],
     folder: Path,
     command: str,
 ) -> Path:
@@ -45,6 +46,7 @@ def write_page(
         looks: at the test set, so far.
         runs: those that are known to be needed.
         wrong: a line for each run that cannot be finished.
+        changes: of every recipe, beside those of the study.
         folder: where to write.
         command: that makes the page again; empty for none.
     """
@@ -69,7 +71,7 @@ def write_page(
         "looks": [look._asdict() for look in looks],
     }
     write_text(folder / "README.md", "\n\n".join(filter(None, parts)) + "\n")
-    write_text(folder / "study.yaml", _as_yaml(plan))
+    write_text(folder / "study.yaml", _as_yaml(plan, changes))
     write_text(folder / "study.json", json.dumps(_finite(summary), indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "trials.csv", to_csv(records))
     return folder / "README.md"
@@ -85,6 +87,7 @@ def tables_of(plan: Plan, findings: Findings) -> list[Table]:
     tables = []
     if findings.test is not None and findings.chosen is not None:
         tables.append(comparison_table(findings.test))
+    if findings.test is not None and findings.chosen is not None and findings.chosen.name in findings.test.methods:
         tables += [
             method_difference_table(compare_methods(findings.test, findings.chosen.name, other), plan.titles)
             for other in findings.test.methods
@@ -148,9 +151,12 @@ def _how(runs: Sequence[PlannedRun], command: str) -> str:
     return "## How\n\n" + " ".join(filter(None, said)) if any(said) else ""
 
 
-def _as_yaml(plan: Plan) -> str:
-    """The study as it can be given again."""
+def _as_yaml(plan: Plan, changes: Mapping[str, Any]) -> str:
+    """The study as it can be given again, wherever the data is then."""
     kept: dict[str, Any] = plan.study.model_dump(mode="json", exclude_defaults=True)
+    settings = {**plan.study.set, **{path: value for path, value in changes.items() if path != "data.source"}}
+    if settings:
+        kept["set"] = settings
     kept["vary"] = {each["path"]: each["values"] for each in kept["vary"]}
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=100)
 

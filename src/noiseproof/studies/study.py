@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from noiseproof.checks import check_range, check_whole
 from noiseproof.files import write_text
 from noiseproof.progress import ProgressReporter
-from noiseproof.scheduling import PlannedRun, check_folders, work
+from noiseproof.scheduling import Divergence, PlannedRun, check_folders, work
 from noiseproof.studies.declaration import Study, load_study
 from noiseproof.studies.designs import Trial
 from noiseproof.studies.findings import Findings, findings_of, ranked
@@ -35,7 +35,7 @@ class StudyResult:
         done: how many of the runs that are known to be needed are done.
         total: how many are needed, as far as is known; finalists join once all trials are done.
         complete: whether nothing is left to do.
-        wrong: a line for each run that cannot be finished.
+        wrong: a line for each run that could not be finished; a training that diverges is among them.
     """
 
     plan: Plan
@@ -46,6 +46,11 @@ class StudyResult:
     total: int
     complete: bool
     wrong: tuple[str, ...]
+
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """Lines on the trainings that diverged."""
+        return tuple(line for line in self.wrong if isinstance(line, Divergence))
 
 
 def sweep(
@@ -87,10 +92,11 @@ def sweep(
     folder = Path(out)
     plan = Plan.of(declared, folder / "runs", changes or {})
     folder.mkdir(parents=True, exist_ok=True)
+    read_looks(folder)  # a damaged record is told before the work is done
     stages = _Stages(plan, folder, look)
     wrong = stages.run(deadline, jobs, progress)
     findings = findings_of(plan, stages.chosen, stages.looked)
-    page = write_page(plan, findings, read_looks(folder), stages.needed, wrong, folder, command)
+    page = write_page(plan, findings, read_looks(folder), stages.needed, wrong, changes or {}, folder, command)
     chosen = None
     if stages.chosen is not None:
         chosen = folder / "chosen.yaml"
@@ -120,7 +126,7 @@ class _Stages:
     def run(self, deadline: float | None, jobs: int, progress: ProgressReporter | None) -> list[str]:
         """Do what is to be done and time allows; return a line for each run that cannot be finished."""
         plan = self._plan
-        check_folders(plan.deciding((*plan.trials, *plan.rivals)))
+        check_folders(plan.deciding((*plan.trials, *plan.rivals)), "choose another folder with --out")
 
         def settled(runs: Sequence[PlannedRun]) -> bool:
             self._needed |= {(run.folder, run.part): run for run in runs}
@@ -128,9 +134,7 @@ class _Stages:
             return all(run.done or self._failed(run) for run in runs)
 
         if settled(plan.screening()):
-            finalists = ranked(plan, measured(plan.screening(), plan.columns))[: plan.study.finalists]
-            if settled(plan.deciding(finalists)):
-                self.chosen = self._best(finalists)
+            self.chosen = self._decided(settled)
         if self.chosen is not None and self._look:
             self.looked = plan.looking(self.chosen)
             note_look(self._folder, plan, self.chosen)
@@ -139,12 +143,20 @@ class _Stages:
             self.complete = self.chosen is not None
         return list(self._wrong)
 
-    def _failed(self, run: PlannedRun) -> bool:
-        """Whether it cannot be finished; a training that diverges is an answer too."""
-        return any(line.startswith(f"{run.name}:") for line in self._wrong)
+    def _decided(self, settled: Callable[[Sequence[PlannedRun]], bool]) -> Trial | None:
+        """The best trial with all seeds; where every finalist diverges, the next in the ranking takes its place."""
+        plan = self._plan
+        order = ranked(plan, measured(plan.screening(), plan.columns))
+        for count in range(min(plan.study.finalists, len(order)), len(order) + 1):
+            if not settled(plan.deciding(order[:count])):
+                return None
+            decided = measured(plan.deciding(plan.trials), plan.columns)
+            seeds = len(plan.study.seeds_to_decide)
+            best = ranked(plan, {name: found for name, found in decided.items() if len(found) == seeds})
+            if best:
+                return best[0]
+        return None
 
-    def _best(self, finalists: Sequence[Trial]) -> Trial | None:
-        """The finalist with the highest score over all seeds that decide."""
-        decided = measured(self._plan.deciding(finalists), self._plan.columns)
-        whole = {name: found for name, found in decided.items() if len(found) == len(self._plan.study.seeds_to_decide)}
-        return next(iter(ranked(self._plan, whole)), None)
+    def _failed(self, run: PlannedRun) -> bool:
+        """Whether its training diverged, which is an answer and no failure."""
+        return any(isinstance(line, Divergence) and line.startswith(f"{run.name}:") for line in self._wrong)
