@@ -110,7 +110,9 @@ def _choice(plan: Plan, findings: Findings, looks: Sequence[Look]) -> str:
     count = len(plan.trials)
     if findings.chosen is None:
         return f"Not decided yet: {len(findings.ranking)} of {count} trials are measured."
-    changes = "; ".join(f"`{path}: {value}`" for path, value in findings.chosen.changes.items()) or "nothing changed"
+    base = next(trial for trial in plan.trials if trial.name == BASE).changes
+    differs = {path: value for path, value in findings.chosen.changes.items() if base.get(path, ...) != value}
+    changes = "; ".join(f"`{path}: {value}`" for path, value in differs.items()) or "the first value of everything"
     said = [
         f"**Chosen on the validation split, from {count} trials: {findings.chosen.name}** ({changes}); "
         "[chosen.yaml](chosen.yaml) is its recipe."
