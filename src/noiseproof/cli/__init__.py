@@ -8,6 +8,7 @@ import warnings
 
 import typer
 from rich.text import Text
+from typer.models import CommandInfo
 
 from noiseproof.cli import (  # noqa: F401 - they register their commands
     advising,
@@ -26,6 +27,32 @@ from noiseproof.cli.exit_codes import ExitCode, code_for
 from noiseproof.errors import NoiseproofError
 
 __all__ = ["main"]
+
+# The commands as `noiseproof --help` shows them.
+_PANELS = {
+    "Train": ("train", "compare", "sweep", "suggest", "recipes"),
+    "Measure and explain": ("evaluate", "report", "certify", "curvature", "analyse"),
+    "Use": ("predict", "export"),
+    "Check and reproduce": ("doctor", "paper"),
+}
+
+
+def _arrange() -> None:
+    """Put every command into its panel, in the order above."""
+    order = {name: (place, panel) for panel, names in _PANELS.items() for place, name in enumerate(names)}
+    panels = list(_PANELS)
+    for command in app.registered_commands:
+        command.rich_help_panel = order[_name_of(command)][1]
+    app.registered_commands.sort(
+        key=lambda command: (panels.index(str(command.rich_help_panel)), order[_name_of(command)][0])
+    )
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
+
+
+_arrange()
 
 
 def main(arguments: list[str] | None = None) -> None:
