@@ -10,7 +10,7 @@ from noiseproof.cli.common import show
 from noiseproof.cli.console import output
 
 if TYPE_CHECKING:
-    from noiseproof.rehearsing import MethodCost, PlannedRun, Rehearsal, Span
+    from noiseproof.rehearsing import MethodCost, Rehearsal, RehearsedRun, Span
     from noiseproof.reporting import Table
 
 __all__ = ["show_rehearsal"]
@@ -79,7 +79,7 @@ def _table(found: Rehearsal) -> Table:
     return Table("", columns, tuple(rows), "")
 
 
-def _state(run: PlannedRun, found: Rehearsal) -> str:
+def _state(run: RehearsedRun, found: Rehearsal) -> str:
     if run.state == "begun":
         cost: MethodCost = found.costs[run.method]
         return f"begun, {run.steps_done:,} of {cost.steps:,} steps done at least"

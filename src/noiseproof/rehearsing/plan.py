@@ -12,13 +12,13 @@ from noiseproof.training import Recipe, Run
 from noiseproof.training.checkpoint import CHECKPOINTS
 from noiseproof.training.folder import require_free
 
-__all__ = ["PlannedRun", "State", "planned_run"]
+__all__ = ["RehearsedRun", "State", "rehearsed_run"]
 
 State = Literal["new", "begun", "trained", "done"]
 
 
 @dataclass(frozen=True)
-class PlannedRun:
+class RehearsedRun:
     """One run of a command.
 
     Attributes:
@@ -42,7 +42,7 @@ class PlannedRun:
         return self.recipe.method
 
 
-def planned_run(settled: Recipe, folder: Path, *, overwrite: bool, resume: bool, measured: bool) -> PlannedRun:
+def rehearsed_run(settled: Recipe, folder: Path, *, overwrite: bool, resume: bool, measured: bool) -> RehearsedRun:
     """Look how far a run is, and change nothing.
 
     Args:
@@ -58,14 +58,14 @@ def planned_run(settled: Recipe, folder: Path, *, overwrite: bool, resume: bool,
     require_free(folder, settled, overwrite=overwrite, resume=resume)
     there = (folder / "recipe.yaml").is_file()
     if overwrite or not there:
-        return PlannedRun(settled, folder, "new", replaces=there)
+        return RehearsedRun(settled, folder, "new", replaces=there)
     if (folder / "model.safetensors").is_file():
         wanted = settled.evaluate
         done = not measured or known_report(Run(folder), wanted.perturbations, wanted.draws, seed=0) is not None
-        return PlannedRun(settled, folder, "done" if done else "trained")
+        return RehearsedRun(settled, folder, "done" if done else "trained")
     if not any((folder / name).is_file() for name in CHECKPOINTS):
-        return PlannedRun(settled, folder, "new")
-    return PlannedRun(settled, folder, "begun", _steps_done(folder))
+        return RehearsedRun(settled, folder, "new")
+    return RehearsedRun(settled, folder, "begun", _steps_done(folder))
 
 
 def _steps_done(folder: Path) -> int:

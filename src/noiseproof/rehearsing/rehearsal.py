@@ -17,7 +17,7 @@ from noiseproof.evaluation.attacks import is_attack
 from noiseproof.experiments import comparison_folder
 from noiseproof.methods import METHODS
 from noiseproof.progress import ProgressReporter, Silent
-from noiseproof.rehearsing.plan import PlannedRun, planned_run
+from noiseproof.rehearsing.plan import RehearsedRun, rehearsed_run
 from noiseproof.rehearsing.timing import Span, Timing, evaluation_seconds, time_steps
 from noiseproof.training import Recipe, Run, load_recipe
 from noiseproof.training.engine import device_name
@@ -49,7 +49,7 @@ class MethodCost:
     training: Span
     evaluation: Span
 
-    def left(self, run: PlannedRun) -> Span:
+    def left(self, run: RehearsedRun) -> Span:
         """What is left to do of a run."""
         if run.state == "done":
             return Span(0, 0, 0)
@@ -77,7 +77,7 @@ class Rehearsal:
 
     title: str
     recipe: Recipe
-    runs: tuple[PlannedRun, ...]
+    runs: tuple[RehearsedRun, ...]
     samples: Mapping[str, int]
     input_shape: tuple[int, ...]
     classes: int
@@ -147,7 +147,7 @@ def rehearse(
             else:
                 folder = Path(out) if out is not None else default_folder(settled)
             settled = settled.with_precision(precision_for(folder, resume))
-            runs.append(planned_run(settled, folder, overwrite=overwrite, resume=resume, measured=comparing))
+            runs.append(rehearsed_run(settled, folder, overwrite=overwrite, resume=resume, measured=comparing))
     started = time.perf_counter()
     data = _data(base)
     seconds = time.perf_counter() - started
@@ -180,7 +180,7 @@ def _data(recipe: Recipe) -> Splits:
         raise DataError(f"a rehearsal downloads nothing, and the data is not there: {error}") from error
 
 
-def _check_data(runs: Sequence[PlannedRun], data: Splits) -> None:
+def _check_data(runs: Sequence[RehearsedRun], data: Splits) -> None:
     """Raise where a finished run was made with other data, as going on with it would."""
     for run in runs:
         if run.state in ("trained", "done"):
@@ -188,7 +188,7 @@ def _check_data(runs: Sequence[PlannedRun], data: Splits) -> None:
 
 
 def _costs(
-    runs: Sequence[PlannedRun], data: Splits, comparing: bool, progress: ProgressReporter
+    runs: Sequence[RehearsedRun], data: Splits, comparing: bool, progress: ProgressReporter
 ) -> dict[str, MethodCost]:
     first = {run.method: run for run in reversed(runs) if run.state != "done"}
     wanted = [method for method in dict.fromkeys(run.method for run in runs) if method in first]
