@@ -109,7 +109,7 @@ def at_home(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(world)
     monkeypatch.setattr(Recipe, "from_mapping", classmethod(small))
     photos = {"data.source": "folder:photos", "model.name": "resnet8-cifar"}
-    for name, method, changes in (("a", "discriminative", {}), ("b", "normal", {}), ("photos", "normal", photos)):
+    for name, method, changes in (("a", "discriminative", {}), ("b", "normal", {}), ("c", "normal", photos)):
         if not (world / "runs" / name / "model.safetensors").is_file():
             evaluate_run(npf.train("digits", method, 0, changes, world / "runs" / name, overwrite=True))
     return world

@@ -291,3 +291,11 @@ def test_tables_of_weights_chosen_on_the_test_set_say_so(tmp_path: Path) -> None
     assert "chosen on the test set" in comparison_table(comparison).caption
     for name in ("table.md", "table.json", "report.html"):
         assert "chosen on the test set" in (tmp_path / "runs" / name).read_text(encoding="utf-8")
+
+
+def test_a_comparison_is_not_written_into_a_run(recipe: Recipe, tmp_path: Path) -> None:
+    npf.train(recipe, out=tmp_path / "a")
+    before = contents(tmp_path)
+    with pytest.raises(RunFolderError, match="is that of a run"):
+        npf.compare(recipe, ["normal"], [0], out=tmp_path / "a")
+    assert contents(tmp_path) == before

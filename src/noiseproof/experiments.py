@@ -10,7 +10,7 @@ from typing import Any
 from noiseproof.checks import check_range, check_whole
 from noiseproof.data import LabelledDataset, Splits
 from noiseproof.data.dataset import thinned
-from noiseproof.errors import InvalidArgumentError, NoiseproofError
+from noiseproof.errors import InvalidArgumentError, NoiseproofError, RunFolderError
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
 from noiseproof.explaining import panels
 from noiseproof.files import write_text
@@ -86,7 +86,7 @@ def compare(
 
     Raises:
         UnknownNameError, RecipeError: an unknown method, or a fault in the recipe.
-        RunFolderError: a run in ``out`` was made by another recipe.
+        RunFolderError: a run in ``out`` was made by another recipe, or ``out`` is itself a run.
     """
     if not methods or not seeds:
         raise InvalidArgumentError("a comparison needs at least one method and one seed")
@@ -95,6 +95,8 @@ def compare(
     base = load_recipe(recipe, overrides)
     titles = {method: METHODS[method].title for method in methods}
     folder = Path(out) if out is not None else comparison_folder(base)
+    if (folder / "recipe.yaml").is_file():
+        raise RunFolderError(f"the output folder {folder} is that of a run; choose another with --out")
     data = load_data(base)
     reporter = progress or Silent()
     reports: dict[str, dict[int, RobustnessReport]] = {method: {} for method in methods}
