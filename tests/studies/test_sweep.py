@@ -255,3 +255,13 @@ def test_data_that_moved_is_no_other_study(source: str, whole: Path, tmp_path: P
     assert sweep(study(**GIVEN), {"data.source": f"npz:{moved}"}, copy, progress=watcher).complete
     assert watcher.begun == []
     assert len(json.loads((copy / "looks.json").read_text(encoding="utf-8"))) == 1
+
+
+def test_how_much_is_trained_on_may_vary(source: str, tmp_path: Path) -> None:
+    """The trials then have other training data, and are measured on the same samples all the same."""
+    given = study(vary={"data.train_fraction": [1.0, 0.5]})
+    found = sweep(given, {"data.source": source}, tmp_path / "out")
+    assert (found.complete, found.wrong) == (True, ())
+    whole, half = (npf.Run(run).recipe.provenance for run in sorted((tmp_path / "out" / "runs").glob("*/seed-0")))
+    assert half["samples"]["train"] * 2 == pytest.approx(whole["samples"]["train"], abs=3)
+    assert half["test_fingerprint"] == whole["test_fingerprint"]

@@ -118,7 +118,7 @@ def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: Prog
 class _DataOfTheMoment:
     """The data of the last recipe asked for, so that runs on the same data load it once.
 
-    It must be what the finished runs of that recipe were made with: no table mixes data.
+    It must be what the finished runs with the same settings were made with: no table mixes data.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class _DataOfTheMoment:
         if self._splits is None or self._settings != run.recipe.data:
             splits = load_data(run.recipe)
             for other in planned:
-                if other.trained and other.recipe.name == run.recipe.name:
+                if other.trained and other.recipe.data == run.recipe.data:
                     Run(other.folder).check_data(splits)
             self._settings, self._splits = run.recipe.data, splits
         return self._splits
