@@ -134,16 +134,16 @@ def factor(text: str) -> Factor:
     if not equals or not path.strip() or not given.strip():
         raise InvalidArgumentError(f"write what varies as key=value,value, such as train.epochs=10,20, got {text!r}")
     key = path.strip()
+    if span := re.fullmatch(rf"\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*(?:,\s*(\w+)\s*)?", given):
+        values: Any = {"low": float(span[1]), "high": float(span[2]), "scale": span[3] or "linear"}
+    elif re.fullmatch(r"[\s\d.+-]*\.\.[\s\d.+-]*", given):
+        raise InvalidArgumentError(f"a range goes from a number to another, as 0.1..10, got {text!r}")
+    else:
+        values = read_yaml(f"[{given}]", f"what {key!r} is varied over")
     try:
-        if span := re.fullmatch(rf"\s*{_NUMBER}\s*\.\.\s*{_NUMBER}\s*(?:,\s*(\w+)\s*)?", given):
-            low, high, scale = span.groups()
-            return Factor(path=key, values=Range(low=float(low), high=float(high), scale=scale or "linear"))
-        if re.fullmatch(r"[\s\d.+-]*\.\.[\s\d.+-]*", given):
-            raise InvalidArgumentError(f"a range goes from a number to another, as 0.1..10, got {text!r}")
-        return Factor(path=key, values=tuple(read_yaml(f"[{given}]", f"what {key!r} is varied over")))
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InvalidArgumentError(f"{text!r} cannot be varied: {reason}") from error
+        return Factor.of(key, values)
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)) from error
 
 
 def short_keys(paths: list[str]) -> dict[str, str]:

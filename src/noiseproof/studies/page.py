@@ -86,12 +86,12 @@ def tables_of(plan: Plan, findings: Findings) -> list[Table]:
     """Return what was found on the test set, then the order of the trials, then what each change is worth."""
     tables = []
     if findings.test is not None and findings.chosen is not None:
+        chosen, shown = findings.chosen.name, findings.test.methods
         tables.append(comparison_table(findings.test))
-    if findings.test is not None and findings.chosen is not None and findings.chosen.name in findings.test.methods:
         tables += [
-            method_difference_table(compare_methods(findings.test, findings.chosen.name, other), plan.titles)
-            for other in findings.test.methods
-            if other != findings.chosen.name
+            method_difference_table(compare_methods(findings.test, chosen, other), plan.titles)
+            for other in shown
+            if chosen in shown and other != chosen
         ]
     if not findings.ranking:
         return tables

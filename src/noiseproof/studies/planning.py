@@ -149,9 +149,11 @@ def _whole_numbers(study: Study, changes: Mapping[str, Any]) -> set[str]:
 
 def _settled(study: Study, changes: Mapping[str, Any], trial: Trial) -> Recipe:
     overrides = {**study.set, **changes, **trial.changes}
-    wanted = {"data.validation_fraction": study.validation_fraction, "train.keep": "last", **overrides}
     try:
-        recipe = load_recipe(study.recipe, overrides if _holds_out(study.recipe, overrides) else wanted)
+        recipe = load_recipe(study.recipe, overrides)
+        if recipe.data.validation_fraction == 0:
+            held_out = {"data.validation_fraction": study.validation_fraction, "train.keep": "last"}
+            recipe = load_recipe(study.recipe, {**held_out, **overrides})
     except UnknownNameError as error:
         raise InvalidArgumentError(f"{trial.name}: {error}") from error
     except RecipeError as error:
@@ -161,7 +163,3 @@ def _settled(study: Study, changes: Mapping[str, Any], trial: Trial) -> Recipe:
             "a study looks at the test set once, so that no weights may be chosen on it; set train.keep=last"
         )
     return recipe
-
-
-def _holds_out(recipe: str, overrides: Mapping[str, Any]) -> bool:
-    return load_recipe(recipe, overrides).data.validation_fraction > 0
