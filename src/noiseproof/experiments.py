@@ -14,7 +14,7 @@ from noiseproof.errors import InvalidArgumentError, NoiseproofError, RunFolderEr
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
 from noiseproof.explaining import panels
 from noiseproof.files import write_text
-from noiseproof.methods import METHODS
+from noiseproof.methods import METHODS, PAPER_METHODS
 from noiseproof.presenting import (
     Row,
     check_same_test,
@@ -42,7 +42,6 @@ from noiseproof.training.recipe import EvaluateSettings
 from noiseproof.training.run import load_data
 
 __all__ = [
-    "PAPER_METHODS",
     "compare",
     "comparison_folder",
     "evaluate_run",
@@ -50,9 +49,6 @@ __all__ = [
     "known_report",
     "write_report",
 ]
-
-# The order of the rows in Table 1.
-PAPER_METHODS = ("normal", "noisy", "mixed", "stability", "discriminative")
 
 
 def compare(

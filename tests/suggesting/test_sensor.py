@@ -183,3 +183,10 @@ def test_places_that_hold_no_repeats(tmp_path: Path) -> None:
         Image.new("RGB", (side, 8)).save(tmp_path / name)
     with pytest.raises(DataError, match=r"one size: b\.png is 9×8, the first picture 8×8"):
         read_repeats(str(tmp_path), (3, 8, 8))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"PK\x05\x06" + bytes(18), b"not an archive"])
+def test_an_archive_of_repeats_that_is_damaged_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "shots.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"shots\.npz"):
+        read_repeats(str(tmp_path / "shots.npz"), (1, 8, 8))

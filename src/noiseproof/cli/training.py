@@ -91,7 +91,8 @@ def compare(
     What is finished in the output folder is not run again.
     """
     import noiseproof
-    from noiseproof.experiments import PAPER_METHODS, comparison_folder
+    from noiseproof.experiments import comparison_folder
+    from noiseproof.methods import PAPER_METHODS
     from noiseproof.reporting import comparison_table
     from noiseproof.training import load_recipe
 

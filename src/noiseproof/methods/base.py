@@ -14,9 +14,12 @@ from noiseproof.errors import InvalidArgumentError
 from noiseproof.models import FeatureClassifier
 from noiseproof.registry import Registry
 
-__all__ = ["METHODS", "Method", "MethodOptions", "StepResult", "Views", "build_method", "register"]
+__all__ = ["METHODS", "PAPER_METHODS", "Method", "MethodOptions", "StepResult", "Views", "build_method", "register"]
 
 METHODS: Registry[type[Method]] = Registry("method", package="noiseproof.methods")
+
+# The order of the rows in Table 1.
+PAPER_METHODS = ("normal", "noisy", "mixed", "stability", "discriminative")
 
 
 class MethodOptions(BaseModel):

@@ -13,14 +13,12 @@ from noiseproof.data import Splits
 from noiseproof.errors import InvalidArgumentError, RunFolderError
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.evaluation.views import view
-from noiseproof.methods import METHODS
+from noiseproof.methods import METHODS, PAPER_METHODS
 from noiseproof.reporting.tables import short_name
 from noiseproof.training import Recipe, Run
+from noiseproof.training.folder import inner_runs
 
 __all__ = ["Row", "check_same_test", "differing_settings", "find_runs", "group", "joint_comparison"]
-
-# The order of the rows in the paper's Table 1; other methods come behind.
-_ORDER = ("normal", "noisy", "mixed", "stability", "discriminative")
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,10 @@ def _runs_at(place: Path) -> list[Run]:
         raise RunFolderError(f"{place} is no folder of a run")
     if (place / "recipe.yaml").is_file():
         return [Run(place)]
-    recipes = sorted(recipe for depth in ("*", "*/*", "*/*/*") for recipe in place.glob(f"{depth}/recipe.yaml"))
-    folders = [recipe.parent for recipe in recipes]
+    folders = inner_runs(place)
     finished = [folder for folder in folders if (folder / "model.safetensors").is_file()]
     if not finished:
-        raise RunFolderError(f"{place} holds no {'finished ' if recipes else ''}run, and no folders with runs in them")
+        raise RunFolderError(f"{place} holds no {'finished ' if folders else ''}run, and no folders with runs in them")
     unfinished = [str(folder) for folder in folders if folder not in finished]
     if unfinished:
         warnings.warn(f"left out what did not finish: {', '.join(unfinished)}", stacklevel=2)
@@ -188,7 +185,8 @@ def _data_of(run: Run) -> str:
 
 
 def _rank(method: str) -> tuple[int, str]:
-    return (_ORDER.index(method) if method in _ORDER else len(_ORDER), method)
+    """Where a method stands in the paper's tables; others come behind."""
+    return (PAPER_METHODS.index(method) if method in PAPER_METHODS else len(PAPER_METHODS), method)
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from noiseproof.data import LabelledDataset, thinned
 from noiseproof.data.dataset import to_unit_interval
-from noiseproof.data.images import decode_rgb
+from noiseproof.data.images import SUFFIXES, decode_rgb
+from noiseproof.data.sources.npz import read_archive
 from noiseproof.errors import DataError, InvalidArgumentError
 
 __all__ = [
@@ -30,7 +31,6 @@ _NORMAL_MEDIAN = 0.6744897501960817
 _LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
 _UNEVEN = 1.25
 _ROUNDING = 1 / 255 / np.sqrt(12)
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -200,15 +200,10 @@ def read_repeats(place: str, input_shape: tuple[int, ...], image_size: tuple[int
         return _pictures(path, image_size).unsqueeze(1)
     if path.suffix != ".npz" or not path.is_file():
         raise DataError(f"--repeats takes a folder of pictures or an .npz file; {place} is neither")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if "repeats" not in archive.files:
-                raise DataError(f"{place} needs an array named repeats, it has: {', '.join(archive.files)}")
-            array = archive["repeats"]
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, RuntimeError, SyntaxError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cannot read {place} as an .npz archive: {error}") from error
+    arrays = read_archive(path, place)
+    if "repeats" not in arrays:
+        raise DataError(f"{place} needs an array named repeats, it has: {', '.join(arrays)}")
+    array = arrays["repeats"]
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype == np.uint8):
         raise DataError(f"repeats in {place} must be bytes or floats, got {array.dtype}")
     repeats = to_unit_interval(torch.from_numpy(array))
@@ -222,7 +217,7 @@ def read_repeats(place: str, input_shape: tuple[int, ...], image_size: tuple[int
 
 
 def _pictures(folder: Path, image_size: tuple[int, int] | None) -> Tensor:
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES]
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
     if len(paths) < 2:
         raise DataError(f"{folder} needs at least 2 pictures of the same scene, it has {len(paths)}")
     return torch.stack(list(_same_size(paths, image_size)))
