@@ -7,7 +7,7 @@ On the command line the first is
     noiseproof train digits --set model.name=timm/test_resnet --set model.embedding_dim=null
 
 where ``null`` keeps the features that the network has, and a number puts ReLU and a linear layer of that width behind
-them, as the paper does. Needs ``pip install 'noiseproof[timm]'``; nothing is downloaded, the weights are random.
+them, as the paper does. Needs ``pip install '.[timm]'``; nothing is downloaded, the weights are random.
 """
 
 from __future__ import annotations
