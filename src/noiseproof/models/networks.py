@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from noiseproof.checks import check_whole
+from noiseproof.models.pooling import AdaptiveAvgPool1d, AdaptiveAvgPool2d
 
 __all__ = ["mlp", "resnet8_cifar", "resnet18_cifar", "series_cnn", "small_cnn"]
 
@@ -56,7 +57,7 @@ def small_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Modul
         *_conv2d(in_channels, width),
         *_conv2d(width, 2 * width, stride=2),
         *_conv2d(2 * width, 2 * width),
-        nn.AdaptiveAvgPool2d(2),
+        AdaptiveAvgPool2d(2),
         nn.Flatten(),
         nn.Linear(8 * width, embedding_dim),
     )
@@ -78,7 +79,7 @@ def series_cnn(in_channels: int, embedding_dim: int, width: int = 32) -> nn.Modu
         *_conv1d(in_channels, width),
         *_conv1d(width, 2 * width, stride=2),
         *_conv1d(2 * width, 2 * width),
-        nn.AdaptiveAvgPool1d(4),
+        AdaptiveAvgPool1d(4),
         nn.Flatten(),
         nn.Linear(8 * width, embedding_dim),
     )

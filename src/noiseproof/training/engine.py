@@ -1,4 +1,4 @@
-"""Accelerate as the engine: devices, mixed precision, processes."""
+"""Accelerate as the engine: devices, mixed precision, compilation, processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import TorchDynamoPlugin, parse_flag_from_env
 
 __all__ = [
     "accelerate_as_it_was",
@@ -24,15 +24,26 @@ __all__ = [
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def make_accelerator(precision: str, device: torch.device | str | None = None) -> Accelerator:
+def make_accelerator(
+    precision: str, device: torch.device | str | None = None, compile_mode: str | None = None
+) -> Accelerator:
     """Return an accelerator for ``fp32``, ``bf16`` or ``fp16``, on ``device`` or, if that is None, on its own choice.
+
+    What it prepares is compiled in one of the modes of ``torch.compile``, or not, if ``compile_mode`` is None. Shapes
+    are compiled as they come, not as variables: an epoch has two, its batches and its last one.
 
     Accelerate keeps precision and device in a process-wide state that refuses to change; since runs that differ in
     them may follow one another here, that part of the state is made anew.
     """
     _processes()
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[precision], cpu=_on_cpu())
+    accelerator = Accelerator(
+        mixed_precision=_MIXED_PRECISION[precision],
+        cpu=_on_cpu(),
+        dynamo_plugin=TorchDynamoPlugin(
+            backend="no" if compile_mode is None else "inductor", mode=compile_mode, dynamic=False
+        ),
+    )
     if device is not None:
         accelerator.state.device = torch.device(device)
     return accelerator

@@ -14,8 +14,10 @@ from noiseproof.training.recipe import OptimizerSettings, ScheduleSettings
 __all__ = ["build_optimizer", "build_scheduler", "learning_rate_factor"]
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Make the optimiser that ``settings`` describe."""
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], settings: OptimizerSettings, *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """Make the optimiser that ``settings`` describe; ``fused`` has it update all weights in one kernel."""
     if settings.name == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -23,9 +25,10 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSetti
             momentum=settings.momentum,
             nesterov=settings.nesterov and settings.momentum > 0,
             weight_decay=settings.weight_decay,
+            fused=fused,
         )
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
 
 
 def build_scheduler(

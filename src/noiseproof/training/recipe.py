@@ -19,6 +19,9 @@ __all__ = ["DataSettings", "NoiseSettings", "OptimizerSettings", "Recipe", "Sche
 
 M = TypeVar("M", bound=BaseModel)
 
+# Those of ``torch.compile``; "reduce-overhead" is the one with CUDA graphs.
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -92,8 +95,9 @@ class ScheduleSettings(_Settings):
 class TrainSettings(_Settings):
     """epochs and batch size (over all processes) of the training; ``max_steps`` ends it early; ``keep`` says which
     weights are kept; ``ema_decay`` averages weights over time; ``precision`` is that of the network's passes, ``auto``
-    that of :func:`noiseproof.training.engine.native_precision`; ``workers`` decode pictures that stay on disk;
-    ``checkpoint_every`` counts epochs."""
+    that of :func:`noiseproof.training.engine.native_precision`; ``compile`` has ``torch.compile`` make the forward and
+    backward pass, in one of its modes; ``deterministic`` keeps a GPU to kernels that give the same bits every time;
+    ``workers`` decode pictures that stay on disk; ``checkpoint_every`` counts epochs."""
 
     epochs: int = Field(200, ge=1)
     batch_size: int = Field(64, ge=2, le=2**31)
@@ -105,6 +109,8 @@ class TrainSettings(_Settings):
     ema_decay: float | None = Field(None, gt=0, lt=1)
     keep: Literal["last", "best-validation", "best-test"] = "best-validation"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    compile: CompileMode | None = None
+    deterministic: bool = False
     workers: int = Field(2, ge=0)
     checkpoint_every: int = Field(1, ge=1)
     tensorboard: bool = False

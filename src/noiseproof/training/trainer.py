@@ -6,7 +6,7 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from noiseproof.perturbations import perturbation
 from noiseproof.progress import Task
 from noiseproof.training.batches import TrainingBatches, steps_for
 from noiseproof.training.engine import any_process, make_accelerator
+from noiseproof.training.kernels import kernels
 from noiseproof.training.monitor import LossMonitor
 from noiseproof.training.optimization import build_optimizer, build_scheduler
 from noiseproof.training.recipe import Recipe
@@ -53,7 +54,7 @@ class Trainer:
         self.method = method
         self.splits = splits
         self.recipe = recipe
-        self.accelerator = make_accelerator(settings.precision, device)
+        self.accelerator = make_accelerator(settings.precision, device, settings.compile)
         method.label_smoothing = settings.label_smoothing
         method.to(memory_format=torch.channels_last)  # faster on the CPUs tried; no GPU was
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
@@ -72,7 +73,9 @@ class Trainer:
             world_size=self.accelerator.num_processes,
         )
         self.total_steps, self.epochs = steps_for(settings.epochs, self.batches.steps_per_epoch, settings.max_steps)
-        optimizer = build_optimizer(method.parameters(), settings.optimizer)
+        optimizer = build_optimizer(
+            method.parameters(), settings.optimizer, fused=self.accelerator.device.type == "cuda"
+        )
         self.scheduler = build_scheduler(optimizer, settings.schedule, self.batches.steps_per_epoch, self.total_steps)
         self.trained, self.optimizer = self.accelerator.prepare(method, optimizer)
         self.average = _Average(method.model, settings.ema_decay)
@@ -107,7 +110,7 @@ class Trainer:
             NonFiniteWeightsError: weights did, though the loss was finite; found where they would be kept.
             KeyboardInterrupt, SystemExit, BudgetSpentError: asked to stop, after the checkpoint.
         """
-        with _aside():
+        with _aside(), self._kernels():
             while self.step < self.total_steps:
                 self._epoch(task, on_epoch, checkpoint, stop)
         kept = self.best.weights or self.average.weights()
@@ -127,7 +130,7 @@ class Trainer:
             batches = self.batches.epoch(*divmod(self.step, self.batches.steps_per_epoch))
             started = time.perf_counter()
             for views in batches:
-                with _aside():
+                with _aside(), self._kernels():
                     self._step(views)
                 if self.accelerator.device.type != "cpu":
                     torch.accelerator.synchronize()
@@ -135,6 +138,9 @@ class Trainer:
                 if self.step == self.total_steps:
                     return
                 started = time.perf_counter()
+
+    def _kernels(self) -> AbstractContextManager[None]:
+        return kernels(self.accelerator.device, deterministic=self.recipe.train.deterministic)
 
     def _epoch(
         self,
