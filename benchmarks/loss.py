@@ -1,4 +1,7 @@
-"""The loss, forward and backward, against a plain transcription of Eq. 8 to 12 with loops; its memory and growth."""
+"""The loss, forward and backward, eager and compiled, against plain transcriptions of Eq. 8 to 12 with loops.
+
+Also its memory, and how its time grows with the number of classes.
+"""
 
 from __future__ import annotations
 
@@ -85,9 +88,14 @@ def problem(num_classes: int, samples: int, width: int) -> tuple[Tensor, Tensor,
 
 
 def steps(num_classes: int, samples: int, width: int) -> tuple[Callable[[], Tensor], ...]:
-    """Forward and backward passes of noiseproof's loss and of both transcriptions, on the same numbers."""
+    """Forward and backward passes of noiseproof's loss, eager and compiled, and of both transcriptions, on the same
+    numbers."""
     clean, labels, head, noisy = problem(num_classes, samples, width)
-    ours = npf.DiscriminativeLoss(num_classes, width, DELTA_V, DELTA_D, gamma_reg=GAMMA_REG, momentum=MOMENTUM)
+    ours, inner = (
+        npf.DiscriminativeLoss(num_classes, width, DELTA_V, DELTA_D, gamma_reg=GAMMA_REG, momentum=MOMENTUM)
+        for _ in range(2)
+    )
+    compiled = torch.compile(inner, fullgraph=True, dynamic=False)
 
     def backward(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
         def step() -> Tensor:
@@ -102,6 +110,7 @@ def steps(num_classes: int, samples: int, width: int) -> tuple[Callable[[], Tens
     rows, loops = PlainRows(num_classes), PlainLoss(num_classes)
     return (
         backward(lambda: ours(clean, labels, head, noisy_embeddings=noisy).total),
+        backward(lambda: compiled(clean, labels, head, noisy_embeddings=noisy).total),
         backward(lambda: rows(clean, labels, head, noisy)),
         backward(lambda: loops(clean, labels, head, noisy)),
     )
@@ -110,14 +119,15 @@ def steps(num_classes: int, samples: int, width: int) -> tuple[Callable[[], Tens
 def speed(rounds: int) -> list[Ratio]:
     found = []
     for size, aim in SIZES.items():
-        ours, rows, loops = steps(*size)
-        values = [step() for step in (ours, rows)]
-        torch.testing.assert_close(values[0], values[1], rtol=1e-4, atol=1e-4)
+        ours, compiled, rows, loops = steps(*size)
+        value = rows()
+        for step in (ours, compiled):
+            torch.testing.assert_close(step(), value, rtol=1e-4, atol=1e-4)
         repeats = 20 if size[0] <= 10 else 3
         name = f"loss at (C, N, d) = {size}"
-        found.append(
-            measure(f"{name}, against loops over classes", ours, rows, rounds=rounds, repeats=repeats, aim=1 / aim)
-        )
+        for way, step in (("", ours), (", compiled", compiled)):
+            told = f"{name}{way}, against loops over classes"
+            found.append(measure(told, step, rows, rounds=rounds, repeats=repeats, aim=1 / aim))
         if size[0] <= 100:
             found.append(measure(f"{name}, against loops over pairs of classes", ours, loops, rounds=rounds))
     return found

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Ratio", "arguments", "measure", "save"]
+__all__ = ["Ratio", "arguments", "measure", "save", "synchronize"]
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,14 @@ def _seconds(function: Callable[[], object], repeats: int) -> float:
     begun = time.perf_counter()
     for _ in range(repeats):
         function()
+    synchronize()
+    return (time.perf_counter() - begun) / repeats
+
+
+def synchronize() -> None:
+    """Wait until a GPU, if there is one, has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return (time.perf_counter() - begun) / repeats
 
 
 def arguments(description: str) -> argparse.Namespace:

@@ -164,3 +164,36 @@ def test_an_unknown_name_gets_a_suggestion(spec: str, message: str) -> None:
 def test_padding_is_a_whole_number_in_code_too() -> None:
     with pytest.raises(InvalidArgumentError, match="padding of the augmentation 'crop'"):
         RandomCrop(1.5)  # type: ignore[arg-type]
+
+
+# Cutout -------------------------------------------------------------------------------------------------------------
+
+
+@each_type
+@pytest.mark.parametrize("size", [1, 2, 3, 20])
+def test_cutout_blackens_a_square_around_each_pixel_and_nothing_else(dtype: torch.dtype, size: int) -> None:
+    """Against every square that can be, made by slices: each comes, and nothing else does."""
+    x = image(dtype)
+    possible = set()
+    for row in range(HEIGHT):
+        for column in range(WIDTH):
+            cut = x.clone()
+            top, left = row - size // 2, column - size // 2
+            cut[:, max(top, 0) : top + size, max(left, 0) : left + size] = 0
+            possible.add(tuple(cut.flatten().tolist()))
+    found = augmentation(f"cutout:{size}")(x.expand(600, -1, -1, -1), generator())
+    assert found.dtype == dtype
+    assert {tuple(each.flatten().tolist()) for each in found} == possible
+
+
+def test_cutout_is_as_likely_around_any_pixel() -> None:
+    found = augmentation("cutout:1")(image().expand(2400, -1, -1, -1), generator())[:, 0].flatten(1)
+    counts = (found == 0).sum(0)
+    assert int(counts.sum()) == 2400
+    assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "1.5", "x"])
+def test_a_square_of_no_size_is_refused(size: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        augmentation(f"cutout:{size}")

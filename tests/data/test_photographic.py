@@ -17,6 +17,7 @@ from noiseproof.errors import InvalidArgumentError, UnknownNameError
 SPECS = [
     "jitter:brightness=0.3", "jitter:contrast=0.3", "jitter:saturation=0.3", "rotate:30", "perspective:p=1",
     "jitter:brightness=0.3,contrast=0.3,saturation=0.3+rotate:10+perspective:p=1+flip",
+    "trivial",
 ]  # fmt: skip
 each_spec = pytest.mark.parametrize("spec", SPECS)
 

@@ -15,7 +15,7 @@ from noiseproof.checks import check_range
 from noiseproof.data.augmentations.base import Augmentation, register
 from noiseproof.errors import InvalidArgumentError
 
-__all__ = ["ColorJitter", "RandomPerspective", "RandomRotation"]
+__all__ = ["ColorJitter", "RandomPerspective", "RandomRotation", "TrivialAugment"]
 
 
 @dataclass(frozen=True)
@@ -102,3 +102,24 @@ class RandomPerspective(_PerSample):
     def transform(self) -> Callable[[Tensor], Tensor]:
         perspective: Callable[[Tensor], Tensor] = v2.RandomPerspective(self.distortion, self.p)
         return perspective
+
+
+@register
+@dataclass(frozen=True)
+class TrivialAugment(_PerSample):
+    """One change for every sample, its kind and strength drawn at random, by torchvision's ``TrivialAugmentWide``.
+
+    Müller and Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation" (arXiv 2103.10158). Samples
+    are changed one by one, which takes several milliseconds for a batch.
+    """
+
+    name: ClassVar[str] = "trivial"
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if x.shape[1] not in (1, 3):
+            raise InvalidArgumentError(f"the augmentation 'trivial' takes 1 or 3 channels, got {x.shape[1]}")
+        return super().apply(x, generator)
+
+    def transform(self) -> Callable[[Tensor], Tensor]:
+        trivial: Callable[[Tensor], Tensor] = v2.TrivialAugmentWide(fill=0)
+        return trivial

@@ -1,4 +1,4 @@
-"""Random crop and flip for a batch at once (H.1), where torchvision's transforms draw once for a whole batch."""
+"""Random crop, flip and cutout for a batch at once, where torchvision's transforms draw once for a whole batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from noiseproof.checks import check_range, check_whole
 from noiseproof.data.augmentations.base import Augmentation, register
 
-__all__ = ["RandomCrop", "RandomFlip"]
+__all__ = ["Cutout", "RandomCrop", "RandomFlip"]
 
 
 @register
@@ -61,3 +61,34 @@ class RandomFlip(Augmentation):
     def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
         flipped = torch.rand(x.shape[0], 1, 1, 1, generator=generator, device=x.device) < self.p
         return torch.where(flipped, x.flip(-1), x)
+
+
+@register
+@dataclass(frozen=True)
+class Cutout(Augmentation):
+    """Blacken a square around a pixel that is drawn anew for every sample; what lies outside the image is cut off.
+
+    DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout" (arXiv 1708.04552).
+
+    Attributes:
+        size: pixels along a side, ≥ 1.
+    """
+
+    name: ClassVar[str] = "cutout"
+
+    size: int
+
+    def __post_init__(self) -> None:
+        check_whole("size of the augmentation 'cutout'", self.size, 1)
+
+    def apply(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        n, _, height, width = x.shape
+        rows = self._covered(height, n, generator, x.device).unsqueeze(2)
+        columns = self._covered(width, n, generator, x.device).unsqueeze(1)
+        return x.masked_fill((rows & columns).unsqueeze(1), 0)
+
+    def _covered(self, extent: int, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Which of ``extent`` rows or columns the squares of n samples cover: (n, extent)."""
+        first = torch.randint(extent, (n, 1), generator=generator, device=device) - self.size // 2
+        place = torch.arange(extent, device=device)
+        return (place >= first) & (place < first + self.size)
