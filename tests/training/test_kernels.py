@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,21 @@ def test_a_run_that_was_not_compiled_does_not_go_on_compiled(tmp_path: Path) -> 
     npf.train("digits", "normal", 0, FEW, tmp_path / "run")
     with pytest.raises(RunFolderError, match=r"train\.compile"):
         npf.train("digits", "normal", 0, {**FEW, "train.compile": "default"}, tmp_path / "run", resume=True)
+
+
+def test_where_there_is_no_compiler_it_says_so(tmp_path: Path) -> None:
+    """In a process of its own: torch looks for a compiler once, and keeps what it compiled on disk."""
+    few = [f"--set={key}={value}" for key, value in {**FEW, "train.compile": "default"}.items()]
+    done = subprocess.run(
+        [sys.executable, "-m", "noiseproof", "train", "digits", "--method", "normal", *few, "--out", "run"],
+        env={**os.environ, "CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    message = " ".join(done.stderr.split())
+    assert "train.compile: " in message
+    assert "No working C++ compiler found" in message
+    assert "Traceback" not in message
 
 
 def test_an_unknown_mode_is_refused() -> None:
