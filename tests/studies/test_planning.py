@@ -117,6 +117,14 @@ def test_every_packaged_recipe_can_be_studied(name: str) -> None:
         assert recipe.data.model_copy(update={"validation_fraction": own.data.validation_fraction}) == own.data
 
 
+def test_transfer_names_known_perturbations_each_once() -> None:
+    assert study(transfer=["uniform:0.4", "clean"]).transfer == ("uniform:0.4", "clean")
+    with pytest.raises(RecipeError, match="no perturbation may be named twice"):
+        study(transfer=["uniform:0.4", "uniform:0.40"])
+    with pytest.raises(NoiseproofError, match="unifrom"):
+        study(transfer=["unifrom:0.4"])
+
+
 def test_the_share_that_is_held_out_can_be_chosen() -> None:
     for given in ({"validation_fraction": 0.25}, {"set": {**SMALL, "data.validation_fraction": 0.25}}):
         assert {r.data.validation_fraction for r in planned(**given).recipes.values()} == {0.25}

@@ -16,6 +16,7 @@ from noiseproof.scheduling import PlannedRun
 from noiseproof.studies import StudyResult, load_study, sweep
 from noiseproof.studies.findings import ranked
 from noiseproof.studies.planning import Plan
+from noiseproof.training import Run
 from tests.studies.problems import (
     NOISY,
     RATE,
@@ -187,6 +188,48 @@ def test_without_a_look_nothing_is_measured_on_the_test_set(out: Path, monkeypat
     assert all(part == "validation" for _, _, part in work.done)
     later = sweep(study(rivals={"other": {}}), out=out)
     assert (named(later), later.complete, len(entries(out))) == ("lr=0.1", True, 1)
+
+
+# Transfer
+
+SALT, SPECKLE = "salt-and-pepper:0.1", "speckle:0.2"
+
+
+def test_transfer_is_measured_in_the_look_alone_and_chooses_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def right(run: PlannedRun) -> dict[str, int]:
+        better = {"base": 20, "lr=0.1": 24, "other": 22}[run.row]
+        return {column: better if column in ("clean", NOISY) else 40 - better for column in run.columns}
+
+    pretend(monkeypatch, right)
+    found = sweep(study(transfer=[SALT, "clean", SPECKLE], rivals={"other": {}}), out=out)
+    assert named(found) == "lr=0.1"
+    reports = {part: Run(out / "runs" / "lr=0.1" / "seed-0").report(part) for part in ("validation", "test")}
+    assert {part: list(report or ()) for part, report in reports.items()} == {
+        "validation": ["clean", NOISY], "test": ["clean", NOISY, SALT, SPECKLE],
+    }  # fmt: skip
+    test, *_, transfer, ranking, _ = tables_in(page(out))
+    assert test[0] == ["Method", "clean", "σ 0.2"]
+    assert transfer[0][1:] == [SALT, SPECKLE]
+    shares = [(row[0], row[1].strip("*").split()[0]) for row in transfer[2:]]
+    assert shares == [("base", "50.0"), ("lr=0.1", "40.0"), ("other", "45.0")]
+    assert ranking[0][0] == "Trial"
+    written = json.loads((out / "study.json").read_text())
+    assert {(each["method"], each["perturbation"]) for each in written["transfer"]} == {
+        (name, column) for name in ("base", "lr=0.1", "other") for column in (SALT, SPECKLE)
+    }
+
+
+def test_transfer_may_be_asked_for_later_without_another_look(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, by_row(base=1, lr_1=2))
+    assert sweep(study(), out=out).findings.transfer is None
+    again = pretend(monkeypatch, by_row(base=1, lr_1=2))
+    found = sweep(study(transfer=[SALT]), out=out)
+    assert again.done == [("base", 0, "test"), ("lr=0.1", 0, "test")]
+    assert found.findings.transfer is not None
+    assert found.findings.transfer.perturbations == (SALT,)
+    assert len(entries(out)) == 1
 
 
 # Looks

@@ -34,6 +34,7 @@ class Study(BaseModel):
         score: perturbations whose mean accuracy on the validation split chooses; empty for all of the recipe.
         finalists: how many of the best trials are trained with ``final_seeds`` too, before one is chosen.
         final_seeds: of training, for finalists, the base and the rivals; empty for ``seeds``.
+        transfer: more perturbations to measure under in the look at the test set; nothing is chosen by them.
         validation_fraction: share of every class that is held out to choose by, where the recipe holds out nothing.
     """
 
@@ -51,6 +52,7 @@ class Study(BaseModel):
     score: tuple[str, ...] = ()
     finalists: int = Field(1, ge=1)
     final_seeds: tuple[int, ...] = ()
+    transfer: tuple[str, ...] = ()
     validation_fraction: float = Field(0.1, gt=0, lt=1)
 
     @field_validator("vary", mode="before")
@@ -62,12 +64,12 @@ class Study(BaseModel):
             return tuple(given)
         raise ValueError(f"write the keys that vary with their values, as train.epochs: [10, 20], got {given!r}")
 
-    @field_validator("score")
+    @field_validator("score", "transfer")
     @classmethod
-    def _canonical(cls, score: tuple[str, ...]) -> tuple[str, ...]:
-        if len({view(each).spec for each in score}) != len(score):
-            raise ValueError("no perturbation may be scored twice")
-        return score
+    def _canonical(cls, perturbations: tuple[str, ...]) -> tuple[str, ...]:
+        if len({view(each).spec for each in perturbations}) != len(perturbations):
+            raise ValueError("no perturbation may be named twice")
+        return perturbations
 
     @field_validator("rivals")
     @classmethod

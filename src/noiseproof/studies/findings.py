@@ -26,6 +26,7 @@ class Findings:
         correlations: of every number of a random design.
         chosen: the best; None as long as anything that decides is missing.
         test: the chosen trial, the base and the rivals on the test set; None until it was looked at.
+        transfer: the same under the perturbations that are measured in the end alone; None without any.
     """
 
     reports: Mapping[str, Reports]
@@ -34,6 +35,7 @@ class Findings:
     correlations: tuple[Correlation, ...]
     chosen: Trial | None = None
     test: Comparison | None = None
+    transfer: Comparison | None = None
 
 
 def findings_of(plan: Plan, chosen: Trial | None, looked: Sequence[PlannedRun]) -> Findings:
@@ -47,14 +49,14 @@ def findings_of(plan: Plan, chosen: Trial | None, looked: Sequence[PlannedRun]) 
     reports = measured(plan.deciding(plan.trials), plan.columns)
     ranking = ranked(plan, reports)
     shown = tuple(plan.columns)
-    tested = measured(looked, plan.columns)
     return Findings(
         reports,
         ranking,
         tuple(main_effects(plan.study.vary, plan.trials, _screened(plan, reports), plan.score_columns, shown)),
         _correlations(plan, reports),
         chosen,
-        _comparison(plan, tested) if tested else None,
+        _comparison(plan, looked, plan.columns, plan.study.title or plan.study.recipe),
+        _comparison(plan, looked, plan.transfer_columns, "nothing was chosen by these"),
     )
 
 
@@ -88,6 +90,10 @@ def _correlations(plan: Plan, reports: Mapping[str, Reports]) -> tuple[Correlati
     return tuple(correlations(plan.study.vary, scored))
 
 
-def _comparison(plan: Plan, reports: Mapping[str, Mapping[int, RobustnessReport]]) -> Comparison:
+def _comparison(plan: Plan, looked: Sequence[PlannedRun], columns: Sequence[str], title: str) -> Comparison | None:
+    """What is measured under ``columns`` on the test set; None for nothing."""
+    reports = measured(looked, columns) if columns else {}
+    if not reports:
+        return None
     caveats = dict.fromkeys(recipe.caveat for name, recipe in plan.recipes.items() if name in reports)
-    return Comparison(plan.study.title or plan.study.recipe, reports, plan.titles, " ".join(filter(None, caveats)))
+    return Comparison(title, reports, plan.titles, " ".join(filter(None, caveats)))

@@ -68,6 +68,7 @@ def write_page(
         "correlations": [asdict(each) for each in findings.correlations],
         "chosen": None if findings.chosen is None else {"trial": findings.chosen.name, **findings.chosen.changes},
         "test": [] if findings.test is None else comparison_records(findings.test),
+        "transfer": [] if findings.transfer is None else comparison_records(findings.transfer),
         "looks": [look._asdict() for look in looks],
     }
     write_text(folder / "README.md", "\n\n".join(filter(None, parts)) + "\n")
@@ -93,6 +94,8 @@ def tables_of(plan: Plan, findings: Findings) -> list[Table]:
             for other in shown
             if chosen in shown and other != chosen
         ]
+    if findings.transfer is not None:
+        tables.append(comparison_table(findings.transfer))
     if not findings.ranking:
         return tables
     report = next(iter(findings.reports[findings.ranking[0].name].values()))

@@ -85,6 +85,12 @@ class Plan:
         return tuple(by_spec[view(column).spec] for column in self.study.score) or self.columns
 
     @property
+    def transfer_columns(self) -> tuple[str, ...]:
+        """Those that are measured in the end alone."""
+        known = {view(column).spec for column in self.columns}
+        return tuple(column for column in self.study.transfer if view(column).spec not in known)
+
+    @property
     def titles(self) -> dict[str, str]:
         """What tables print, by name of trial or rival."""
         return {name: name for name in self.recipes}
@@ -101,17 +107,16 @@ class Plan:
         """The chosen trial, the base and the rivals, on the test set."""
         shown = dict.fromkeys([chosen.name, BASE, *(rival.name for rival in self.rivals)])
         return [
-            self._run(trial, seed, "test")
+            self._run(trial, seed, "test", self.transfer_columns)
             for seed in self.study.seeds_to_decide
             for trial in (*self.trials, *self.rivals)
             if trial.name in shown
         ]
 
-    def _run(self, trial: Trial, seed: int, part: Part) -> PlannedRun:
+    def _run(self, trial: Trial, seed: int, part: Part, more: tuple[str, ...] = ()) -> PlannedRun:
         recipe = self.recipes[trial.name].for_run(self.recipes[trial.name].method, seed)
-        return PlannedRun(
-            trial.name, self.titles[trial.name], recipe, self.columns, self.runs / trial.name / f"seed-{seed}", part
-        )
+        folder = self.runs / trial.name / f"seed-{seed}"
+        return PlannedRun(trial.name, self.titles[trial.name], recipe, (*self.columns, *more), folder, part)
 
 
 def measured(runs: Sequence[PlannedRun], columns: Sequence[str]) -> dict[str, dict[int, RobustnessReport]]:
