@@ -86,6 +86,8 @@ class TrainingBatches:
         Every sample comes once an epoch, in an order drawn for that epoch.
         """
         order = torch.randperm(len(self._data), generator=seeding.generator(self._seed, "order", epoch))
+        if isinstance(self._data, ArrayDataset):
+            order = order.to(self._device)  # at once: every copy to a GPU is waited for
         chosen = list(order.split(self._batch_size))[first : self.steps_per_epoch]
         step = epoch * self.steps_per_epoch + first
         for offset, (inputs, labels) in enumerate(self._fetch(chosen, epoch)):
@@ -94,8 +96,7 @@ class TrainingBatches:
     def _fetch(self, chosen: list[Tensor], epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         if isinstance(self._data, ArrayDataset):
             for indices in chosen:
-                here = indices.to(self._device)
-                yield self._data.inputs[here], self._data.labels[here]
+                yield self._data.inputs[indices], self._data.labels[indices]
             return
         pinned = self._device.type == "cuda"
         batches = [indices.tolist() for indices in chosen]
