@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +31,10 @@ CUDA = torch.device("cuda")
 @contextmanager
 def no_waiting() -> Iterator[None]:
     """Inside the block it is an error that the host waits for the GPU."""
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that this is a prototype
+            torch.cuda.set_sync_debug_mode("error")
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -117,10 +120,13 @@ def test_within_an_epoch_the_host_waits_only_where_it_looks_at_the_loss(
 @pytest.mark.parametrize("method", EVERY)
 def test_a_compiled_training_gives_the_weights_of_an_eager_one(tmp_path: Path, method: str, mode: str) -> None:
     few = {"train.max_steps": 8, "train.batch_size": 200, "train.keep": "last", "train.optimizer.lr": 1e-3}
-    runs = [
-        npf.train("digits", method, 0, {**few, "train.compile": compiled}, tmp_path / str(compiled))
-        for compiled in (None, mode)
-    ]
+    runs, graphs = [], []
+    for compiled in (None, mode):
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        runs.append(npf.train("digits", method, 0, {**few, "train.compile": compiled}, tmp_path / str(compiled)))
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"] - before)
+    assert graphs[0] == 0
+    assert graphs[1] > 0
     weights = [torch.cat([w.flatten().float() for w in run.model().state_dict().values()]) for run in runs]
     torch.testing.assert_close(*weights, rtol=1e-2, atol=1e-3)
 

@@ -15,6 +15,7 @@ from noiseproof.errors import NoiseproofError
 from noiseproof.scheduling import PlannedRun
 from noiseproof.studies import StudyResult, load_study, sweep
 from noiseproof.studies.findings import ranked
+from noiseproof.studies.looks import note_look
 from noiseproof.studies.planning import Plan
 from noiseproof.training import Run
 from tests.studies.problems import (
@@ -565,3 +566,12 @@ def test_titles_and_values_with_bars_keep_the_tables_whole(out: Path, monkeypatc
     pretend(monkeypatch, 10)
     sweep(study(title="a|b", vary={"train.optimizer.name": ["sgd", "adam"]}, rivals={"x-y": {}}), out=out)
     tables_in(page(out))
+
+
+def test_a_look_that_is_on_record_stays_the_same_look_in_later_versions(out: Path) -> None:
+    """A study of this repository whose test set was looked at before recipes had all the keys that they have now."""
+    study_folder = Path(__file__).parents[2] / "results" / "best" / "confirm"
+    (recorded,) = json.loads((study_folder / "looks.json").read_text(encoding="utf-8"))
+    plan = Plan.of(load_study(study_folder / "study.yaml"), out / "runs", {})
+    (chosen,) = (trial for trial in plan.trials if trial.name == recorded["chosen"])
+    assert note_look(out, plan, chosen)[0].of == recorded["of"]

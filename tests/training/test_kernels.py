@@ -1,4 +1,4 @@
-"""Compiled trainings, fused optimisers, and kernels that give the same bits."""
+"""Compiled trainings, fused optimisers, averaged weights, and kernels that give the same bits; all on the CPU."""
 
 from __future__ import annotations
 
@@ -10,30 +10,44 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import noiseproof as npf
-from noiseproof.errors import InvalidArgumentError, RecipeError, RunFolderError
-from noiseproof.training import load_recipe
+from noiseproof.data import load_splits
+from noiseproof.errors import BudgetSpentError, InvalidArgumentError, RecipeError, RunFolderError
+from noiseproof.training import fit_model, load_recipe
 from noiseproof.training.kernels import kernels
 from noiseproof.training.optimization import build_optimizer
 from noiseproof.training.recipe import OptimizerSettings
+from noiseproof.training.trainer import _Average
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CPU = torch.device("cpu")
+
+# An epoch with a smaller last batch, and one more step.
 FEW = {"train.max_steps": 8, "train.batch_size": 200, "train.keep": "last", "train.optimizer.lr": 1e-3}
 
 
-def weights(run: npf.Run) -> torch.Tensor:
-    return torch.cat([each.flatten().float() for each in run.model().state_dict().values()])
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([each.flatten().double() for each in model.state_dict().values()])
+
+
+def trained(method: str, changes: dict[str, Any]) -> Tensor:
+    recipe = load_recipe("digits", {**FEW, **changes, "method": method})
+    return weights(fit_model(recipe, load_splits("digits"), device="cpu").model)
+
+
+def graphs() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def settings() -> tuple[Any, ...]:
-    cudnn = torch.backends.cudnn
+    cudnn, memory = torch.backends.cudnn, torch.utils.deterministic
     return (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,
+        memory.fill_uninitialized_memory,
         cudnn.benchmark,
         cudnn.deterministic,
     )
@@ -42,15 +56,41 @@ def settings() -> tuple[Any, ...]:
 # Compilation --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "passes"), [("mixed", "separate"), ("discriminative", "joint")])
-def test_a_compiled_training_gives_the_weights_of_an_eager_one(tmp_path: Path, method: str, passes: str) -> None:
-    """In an epoch with a smaller last batch and one more step, so for both shapes and with stored centroids."""
-    changes = {**FEW, f"methods.{method}.passes": passes}
-    eager = npf.train("digits", method, 0, changes, tmp_path / "eager")
-    compiled = npf.train("digits", method, 0, {**changes, "train.compile": "default"}, tmp_path / "compiled")
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
-    torch.testing.assert_close(weights(compiled), weights(eager), rtol=1e-3, atol=1e-4)
-    assert compiled.metrics()[-1]["loss"] == pytest.approx(eager.metrics()[-1]["loss"], rel=1e-4)
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("mixed", {"methods.mixed.passes": "split", "train.ema_decay": 0.9}),
+        ("discriminative", {"methods.discriminative.passes": "joint"}),
+    ],
+)
+def test_a_compiled_training_gives_the_weights_of_an_eager_one(method: str, changes: dict[str, Any]) -> None:
+    before = graphs()
+    eager = trained(method, changes)
+    assert graphs() == before
+    compiled = trained(method, {**changes, "train.compile": "default"})
+    assert graphs() - before == 2  # one for each size of batch
+    torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-4)
+
+
+def test_however_many_settings_a_process_trains_with_each_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself torch stops after a few graphs of one function, and goes on eagerly."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    for smoothing in (0.0, 0.1, 0.2):
+        before = graphs()
+        trained("normal", {"train.max_steps": 1, "train.compile": "default", "train.label_smoothing": smoothing})
+        assert graphs() - before == 1, smoothing
+
+
+def test_a_compiled_training_that_was_stopped_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    changes = {**FEW, "train.compile": "default"}
+    whole = npf.train("digits", "discriminative", 0, changes, tmp_path / "whole")
+    with pytest.raises(BudgetSpentError):
+        npf.train("digits", "discriminative", 0, changes, tmp_path / "parts", deadline=0.0)
+    parts = npf.train("digits", "discriminative", 0, changes, tmp_path / "parts", resume=True)
+    assert torch.equal(weights(whole.model()), weights(parts.model()))
 
 
 def test_a_run_that_was_not_compiled_does_not_go_on_compiled(tmp_path: Path) -> None:
@@ -62,10 +102,14 @@ def test_a_run_that_was_not_compiled_does_not_go_on_compiled(tmp_path: Path) -> 
 def test_where_there_is_no_compiler_it_says_so(tmp_path: Path) -> None:
     """In a process of its own: torch looks for a compiler once, and keeps what it compiled on disk."""
     few = [f"--set={key}={value}" for key, value in {**FEW, "train.compile": "default"}.items()]
+    none = {
+        "CXX": "/no/compiler",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+        "ACCELERATE_USE_CPU": "true",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "noiseproof", "train", "digits", "--method", "normal", *few, "--out", "run"],
-        env={**os.environ, "CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")},
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, **none}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     message = " ".join(done.stderr.split())
@@ -79,7 +123,16 @@ def test_an_unknown_mode_is_refused() -> None:
         load_recipe("digits", {"train.compile": "fast"})
 
 
-# Fused optimisers ---------------------------------------------------------------------------------------------------
+def test_what_does_not_change_a_training_does_not_change_its_digest() -> None:
+    """Looks at test sets and model cards of earlier versions know nothing of these keys."""
+    plain = load_recipe("digits")
+    assert {"compile", "deterministic"} <= set(plain.settings()["train"])
+    assert not {"compile", "deterministic"} & set(plain.settings_to_digest()["train"])
+    told = load_recipe("digits", {"train.compile": "default", "train.deterministic": True}).settings_to_digest()
+    assert (told["train"]["compile"], told["train"]["deterministic"]) == ("default", True)
+
+
+# Fused optimisers and averaged weights ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
@@ -95,6 +148,23 @@ def test_a_fused_optimiser_does_what_the_other_does(name: Any) -> None:
             optimizer.step()
         found.append(layer.weight.detach())
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.999])
+def test_averaged_weights_are_those_of_torch_to_the_bit(decay: float, tiny_model: npf.FeatureClassifier) -> None:
+    ours = _Average(tiny_model, decay)
+    reference = AveragedModel(tiny_model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    tiny_model.train()
+    for step in range(6):
+        tiny_model(torch.rand(4, 1, 8, 8))  # moves buffers, the counter among them
+        with torch.no_grad():
+            for parameter in tiny_model.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        ours.update()
+        reference.update_parameters(tiny_model)
+        state = ours.state_dict() or {}
+        assert state.keys() == reference.state_dict().keys()
+        assert all(torch.equal(state[name], each) for name, each in reference.state_dict().items()), step
 
 
 # Determinism --------------------------------------------------------------------------------------------------------
@@ -136,26 +206,29 @@ def test_an_operator_without_a_deterministic_kernel_is_named() -> None:
         torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0]))
 
 
+def test_products_from_before_are_told_of() -> None:
+    told = "Deterministic behavior was enabled with ... you must set CUBLAS_WORKSPACE_CONFIG=:4096:8 ..."
+    with pytest.raises(InvalidArgumentError, match="before Python starts"), kernels(CPU, deterministic=True):
+        raise RuntimeError(told)
+
+
 def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="shapes"), kernels(CPU, deterministic=True):
         torch.ones(2, 3) @ torch.ones(2, 3)
 
 
-def test_on_a_cpu_deterministic_changes_no_bit(tmp_path: Path) -> None:
-    runs = [
-        npf.train("digits", "discriminative", 0, {**FEW, "train.deterministic": exact}, tmp_path / str(exact))
-        for exact in (False, True)
-    ]
-    assert bool((weights(runs[0]) == weights(runs[1])).all())
+def test_on_a_cpu_deterministic_changes_no_bit() -> None:
+    found = [trained("discriminative", {"train.deterministic": exact}) for exact in (False, True)]
+    assert torch.equal(*found)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 @GPU
 @pytest.mark.parametrize("method", ["normal", "noisy", "mixed", "stability", "discriminative"])
 def test_on_cuda_two_deterministic_trainings_and_their_reports_are_the_same(tmp_path: Path, method: str) -> None:
-    changes = {**FEW, "train.deterministic": True, "model.name": "resnet8-cifar", "model.options": {"width": 8}}
+    changes = {**FEW, "train.deterministic": True}
     runs = [npf.train("digits", method, 0, changes, tmp_path / str(number)) for number in range(2)]
-    assert bool((weights(runs[0]) == weights(runs[1])).all())
+    assert torch.equal(*(weights(run.model()) for run in runs))
     reports = [npf.evaluate(run.model("cuda"), run.data().test, ["gaussian:0.3"], draws=2) for run in runs]
     first, second = (report["gaussian:0.3"] for report in reports)
     assert (first.correct == second.correct).all()

@@ -76,7 +76,7 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
         classes=_classes(description),
         samples=provenance.get("samples", {}),
         fingerprint=provenance.get("data_fingerprint"),
-        recipe_sha256=digest(recipe.settings(), {}),
+        recipe_sha256=digest(recipe.settings_to_digest(), {}),
         recipe_yaml=fenced(_yaml(recipe.model_dump(mode="json", exclude={"provenance"})), "yaml"),
         rows=[] if report is None else [_row(report, result) for result in report.values()],
         report=report,

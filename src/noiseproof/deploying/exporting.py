@@ -141,7 +141,7 @@ def _metadata(run: Run) -> dict[str, str]:
     known = {
         "method": recipe.method,
         "noise": recipe.noise.train,
-        "recipe_sha256": digest(recipe.settings(), {}),
+        "recipe_sha256": digest(recipe.settings_to_digest(), {}),
         "data_fingerprint": str(recipe.provenance.get("data_fingerprint", "")),
         "caveat": recipe.caveat,
     }

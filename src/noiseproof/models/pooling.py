@@ -9,7 +9,8 @@ __all__ = ["AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "averages"]
 
 
 class AdaptiveAvgPool1d(nn.AdaptiveAvgPool1d):
-    """(N, C, L) to (N, C, ``output_size``): torch's, or on a GPU that is to be deterministic a matrix product."""
+    """(N, C, L) to (N, C, s) with s = ``output_size``, an integer: torch's, or on a GPU that is to be deterministic a
+    matrix product."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not _repeatable(x):
@@ -33,7 +34,8 @@ def averages(x: Tensor, dim: int, parts: int) -> Tensor:
     n = x.shape[dim]
     part, place = torch.arange(parts, device=x.device).unsqueeze(1), torch.arange(n, device=x.device)
     inside = (place >= part * n // parts) & (place < ((part + 1) * n + parts - 1) // parts)
-    return (inside / inside.sum(1, keepdim=True)).to(x.dtype)
+    exact = torch.promote_types(x.dtype, torch.float32)
+    return (inside.to(exact) / inside.sum(1, keepdim=True)).to(x.dtype)
 
 
 def _repeatable(x: Tensor) -> bool:

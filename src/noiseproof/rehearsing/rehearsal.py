@@ -231,6 +231,7 @@ def _left_out(recipe: Recipe, comparing: bool, explain: bool) -> tuple[str, ...]
     attacks = [spec for spec in recipe.evaluate.perturbations if is_attack(spec)]
     return (
         *(["the writing of files"]),
+        *(["the compilation"] if recipe.train.compile is not None else []),
         *(["the report"] if comparing else []),
         *([f"the attacks {', '.join(attacks)}"] if attacks and comparing else []),
         *(["the sections of --explain"] if explain else []),

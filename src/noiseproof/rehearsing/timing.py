@@ -60,14 +60,16 @@ class Timing:
 def time_steps(trainer: Trainer) -> Timing:
     """Time a few steps of a training that is then thrown away: the median after a warm-up, with the extremes.
 
-    Data that lies on disk is read ahead, so that steps come in bunches; there the mean is taken.
+    Data that lies on disk is read ahead, so that steps come in bunches; there the mean is taken. What is compiled in
+    the first steps is not counted.
     """
     stream = trainer.timed_steps()
+    compiled = trainer.recipe.train.compile is not None
     warm_up = min(_WARM_UP_STEPS, trainer.total_steps - 1)
     passed = 0.0
     for _ in range(warm_up):
         passed += next(stream)
-        if passed > _WARM_UP_SECONDS:
+        if passed > _WARM_UP_SECONDS and not compiled:
             break
     taken: list[float] = []
     for seconds in stream:
@@ -76,7 +78,7 @@ def time_steps(trainer: Trainer) -> Timing:
             break
     stream.close()
     in_memory = isinstance(trainer.splits.train, ArrayDataset)
-    usual = statistics.median(taken) if in_memory else statistics.fmean(taken)
+    usual = statistics.median(taken) if in_memory or compiled else statistics.fmean(taken)
     started = time.perf_counter()
     sealed(trainer.state_dict())
     checkpoint = time.perf_counter() - started

@@ -59,7 +59,7 @@ def note_look(folder: Path, plan: Plan, chosen: Trial) -> list[Look]:
         All looks, this one last.
     """
     looks = read_looks(folder)
-    settings = {name: recipe.settings() for name, recipe in plan.recipes.items()}
+    settings = {name: recipe.settings_to_digest() for name, recipe in plan.recipes.items()}
     for each in settings.values():
         each["data"].pop("source")  # where the data lies; that it is the same is looked at elsewhere
     told = json.dumps([settings, chosen.name, plan.study.seeds_to_decide], sort_keys=True)

@@ -41,8 +41,12 @@ def make_accelerator(
         mixed_precision=_MIXED_PRECISION[precision],
         cpu=_on_cpu(),
         dynamo_plugin=TorchDynamoPlugin(
-            backend="no" if compile_mode is None else "inductor", mode=compile_mode, dynamic=False
-        ),
+            backend="no" if compile_mode is None else "inductor",
+            mode=compile_mode,
+            dynamic=False,
+            fullgraph=False,
+            use_regional_compilation=False,
+        ),  # all of it, or the environment would have a say
     )
     if device is not None:
         accelerator.state.device = torch.device(device)

@@ -13,10 +13,14 @@ from noiseproof.errors import InvalidArgumentError
 
 __all__ = ["kernels"]
 
+# cuBLAS repeats itself with this alone, and torch asks for it. It is read at the first product of the process, which
+# may come long before a deterministic training, and costs some memory at most.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 @contextmanager
 def kernels(device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """Choose kernels inside the block; torch's settings are put back after it.
+    """Choose kernels inside the block, for the whole process; torch's settings are put back after it.
 
     On CUDA, cuDNN tries its convolutions out on the first batch of each shape and takes the fastest, unless
     ``deterministic``: then nothing is tried out, and an operator that adds in an order of its own is an error. CPUs
@@ -31,8 +35,6 @@ def kernels(device: torch.device, *, deterministic: bool) -> Iterator[None]:
     tried_out, exact = cudnn.benchmark, cudnn.deterministic
     fill = memory.fill_uninitialized_memory
     if deterministic:
-        # cuBLAS asks for it, and reads it at its first product
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False  # it is for finding faults, and takes time
     if device.type == "cuda":
@@ -56,9 +58,16 @@ def _refusal(error: RuntimeError, device: torch.device, *, deterministic: bool) 
     if deterministic and "does not have a deterministic implementation" in told:
         operator = told.split(" does not have")[0]
         return (
-            f"train.deterministic: {operator} has no deterministic kernel on {device.type}; train without it, on a "
-            "CPU, or with another network"
+            f"train.deterministic: {operator} has no deterministic kernel on {device.type}; train without it "
+            "(--overwrite), on a CPU, or with another network"
         )
-    if any(kind.__name__ == "TorchDynamoException" for kind in type(error).__mro__):  # the module is slow to import
-        return f"train.compile: {told.splitlines()[0]}; train without it"
+    if deterministic and "CUBLAS_WORKSPACE_CONFIG" in told:
+        return (
+            "train.deterministic: products were computed before noiseproof was imported; import it first, or set "
+            "CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts"
+        )
+    if any(kind.__name__ == "TorchDynamoException" for kind in type(error).__mro__):  # its module is slow to import
+        lines = (line.strip() for line in told.splitlines())
+        why = next((line for line in lines if line and not line.endswith("raised:")), type(error).__name__)
+        return f"train.compile: {why}; train without it (--overwrite)"
     return None

@@ -22,6 +22,8 @@ M = TypeVar("M", bound=BaseModel)
 # Those of ``torch.compile``; "reduce-overhead" is the one with CUDA graphs.
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
+_LATER_TRAIN_KEYS = {"compile": None, "deterministic": False}
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -210,6 +212,14 @@ class Recipe(_Settings):
             "train": {"workers", "checkpoint_every", "tensorboard"},
         }
         return self.model_dump(mode="json", exclude=beside)
+
+    def settings_to_digest(self) -> dict[str, Any]:
+        """:meth:`settings` without the keys of later versions where these change nothing, so that digests last."""
+        settings = self.settings()
+        for key, default in _LATER_TRAIN_KEYS.items():
+            if settings["train"][key] == default:
+                del settings["train"][key]
+        return settings
 
 
 def _validated(model: type[M], raw: Mapping[str, Any], prefix: str = "") -> M:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from noiseproof import seeding
 from noiseproof.data import LabelledDataset, Splits, augmentation
@@ -54,6 +54,8 @@ class Trainer:
         self.method = method
         self.splits = splits
         self.recipe = recipe
+        if settings.compile is not None:
+            torch.compiler.reset()  # torch stops compiling a function after a few settings, without a word
         self.accelerator = make_accelerator(settings.precision, device, settings.compile)
         method.label_smoothing = settings.label_smoothing
         method.to(memory_format=torch.channels_last)  # faster on the CPUs tried; no GPU was
@@ -73,9 +75,9 @@ class Trainer:
             world_size=self.accelerator.num_processes,
         )
         self.total_steps, self.epochs = steps_for(settings.epochs, self.batches.steps_per_epoch, settings.max_steps)
-        optimizer = build_optimizer(
-            method.parameters(), settings.optimizer, fused=self.accelerator.device.type == "cuda"
-        )
+        # not with a gradient scaler: where that leaves out the first step, fused SGD goes on from memory never written
+        fused = self.accelerator.device.type == "cuda" and settings.precision != "fp16"
+        optimizer = build_optimizer(method.parameters(), settings.optimizer, fused=fused)
         self.scheduler = build_scheduler(optimizer, settings.schedule, self.batches.steps_per_epoch, self.total_steps)
         self.trained, self.optimizer = self.accelerator.prepare(method, optimizer)
         self.average = _Average(method.model, settings.ema_decay)
@@ -108,6 +110,7 @@ class Trainer:
         Raises:
             NonFiniteLossError: a part of the loss became NaN or infinite; names it, the epoch and the step.
             NonFiniteWeightsError: weights did, though the loss was finite; found where they would be kept.
+        InvalidArgumentError: see :func:`noiseproof.training.kernels.kernels`.
             KeyboardInterrupt, SystemExit, BudgetSpentError: asked to stop, after the checkpoint.
         """
         with _aside(), self._kernels():
@@ -124,6 +127,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: on a CPU, where a part of the loss became NaN or infinite.
+            InvalidArgumentError: see :func:`noiseproof.training.kernels.kernels`.
         """
         self.trained.train()
         while self.step < self.total_steps:
@@ -301,21 +305,37 @@ class _Best:
 
 
 class _Average:
-    """An exponential moving average of a model's weights and buffers; nothing where ``decay`` is None."""
+    """An exponential moving average of a model's weights and buffers; nothing where ``decay`` is None.
+
+    It computes what torch's ``AveragedModel`` does and has its state, but never waits for the device.
+    """
 
     def __init__(self, model: FeatureClassifier, decay: float | None) -> None:
-        self._source = model
-        self._averaged = (
-            None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-        )
+        self._averaged = None if decay is None else AveragedModel(model, use_buffers=True)
+        if self._averaged is None or decay is None:
+            return
+        self._decay = decay
+        pairs = list(zip(_tensors(self._averaged.module), _tensors(model), strict=True))
+        self._floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @property
     def model(self) -> nn.Module | None:
         return None if self._averaged is None else self._averaged.module
 
+    @torch.no_grad()
     def update(self) -> None:
-        if self._averaged is not None:
-            self._averaged.update_parameters(self._source)
+        if self._averaged is None:
+            return
+        if self._averaged.n_averaged == 0:  # this one lies on the CPU
+            for average, now in (*self._floating, *self._counters):
+                average.copy_(now)
+        else:
+            averages, present = ([pair[side] for pair in self._floating] for side in (0, 1))
+            torch._foreach_lerp_(averages, present, 1 - self._decay)
+            for average, now in self._counters:
+                average.copy_(average * self._decay + now * (1 - self._decay))
+        self._averaged.n_averaged += 1
 
     def weights(self) -> dict[str, Tensor] | None:
         return None if self.model is None else self.model.state_dict()
@@ -326,3 +346,8 @@ class _Average:
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         if self._averaged is not None and state is not None:
             self._averaged.load_state_dict(state)
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
