@@ -89,7 +89,7 @@ def compare(
     for seed in seeds:
         check_range("seeds", seed, 0)
     base = load_recipe(recipe, overrides)
-    titles = {method: METHODS[method].title for method in methods}
+    titles = {method: METHODS[method].title_in(base.preset) for method in methods}
     folder = Path(out) if out is not None else comparison_folder(base)
     if (folder / "recipe.yaml").is_file():
         raise RunFolderError(f"the output folder {folder} is that of a run; choose another with --out")

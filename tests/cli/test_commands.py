@@ -48,6 +48,24 @@ def test_train_leaves_a_run_folder(noiseproof: CommandLine) -> None:
     assert metrics["step"] == 2
 
 
+def test_a_preset_is_trained_with_and_named_in_every_table(noiseproof: CommandLine, tiny: Path) -> None:
+    out = noiseproof.done("train", tiny, "-m", "discriminative", "--preset", "best", "--out", "run")
+    assert out.startswith("Discriminative (best), seed 0: ")
+    recipe = npf.Run("run").recipe
+    assert (recipe.preset, recipe.options("discriminative").model_dump()["centroids"]) == ("best", "naive")
+    compared = noiseproof.done("compare", tiny, "--preset", "best", *COMPARE)
+    assert "Discriminative (best)" in compared
+    assert "Discriminative (paper)" not in compared
+    assert "Discriminative (best)" in Path("out/report.html").read_text(encoding="utf-8")
+
+
+def test_an_unknown_preset_is_refused(noiseproof: CommandLine, tiny: Path) -> None:
+    outcome = noiseproof("train", tiny, "--preset", "bets", "--out", "run")
+    assert outcome.code == 2
+    assert "did you mean 'best'" in outcome.err
+    assert not Path("run").exists()
+
+
 def test_runs_go_below_the_working_directory_by_default(noiseproof: CommandLine, tiny: Path) -> None:
     noiseproof.done("train", tiny, "-m", "mixed", "--seed", "1")
     assert Path("runs/tiny/mixed/seed-1/model.safetensors").is_file()

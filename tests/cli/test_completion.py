@@ -13,6 +13,7 @@ from noiseproof.cli import completion
 from noiseproof.methods import METHODS
 from noiseproof.paper import experiment_names
 from noiseproof.training import recipe_names
+from noiseproof.training.recipes import PRESETS
 from tests.cli.problems import Outcome
 from tests.cli.test_startup import HEAVY
 
@@ -37,6 +38,7 @@ def ask(folder: Path, **environment: str) -> Outcome:
 def test_names_are_those_of_the_registries() -> None:
     assert completion.recipes("") == recipe_names()
     assert completion.methods("") == list(METHODS)
+    assert sorted(completion.presets("")) == sorted(PRESETS)
     assert sorted(completion.experiments("")) == sorted([*experiment_names(), "list"])
 
 

@@ -85,12 +85,14 @@ def test_narrow_margin_is_warned_about_once_with_the_proposition() -> None:
     assert "delta_d = 1" in str(caught[0].message)
 
 
-def test_presets_are_the_paper_and_the_published_code() -> None:
+def test_presets_are_the_paper_the_published_code_and_our_own() -> None:
     paper = npf.DiscriminativeLoss.from_preset("paper", 3, 5)
     code = npf.DiscriminativeLoss.from_preset("authors-code", 3, 5, delta_d=3.0)
     default = npf.DiscriminativeLoss(3, 5)
     assert paper.extra_repr() == default.extra_repr()
     assert (code.momentum, code.alpha, code.lambda_noisy, code.beta, code.delta_d) == (0.99, 0.5, 0.5, 1.0, 3.0)
+    best = npf.DiscriminativeLoss.from_preset("best", 3, 5, beta=2.0)
+    assert (best.strategy, best.delta_v, best.delta_d, best.alpha, best.beta) == ("naive", 2.0, 5.0, 1.0, 2.0)
     with pytest.raises(UnknownNameError, match="did you mean 'paper'"):
         npf.DiscriminativeLoss.from_preset("papr", 3, 5)
 

@@ -22,6 +22,7 @@ __all__ = [
     "InitFromOption",
     "OutOption",
     "OverwriteOption",
+    "PresetOption",
     "RecipeArgument",
     "SetOption",
     "command_line",
@@ -47,6 +48,13 @@ DataOption = Annotated[str | None, typer.Option("--data", help="Where the data c
 InitFromOption = Annotated[
     str | None,
     typer.Option("--init-from", metavar="RUN", help="Begin with the weights of a run folder or file: fine-tune it."),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose settings of the discriminative method: paper, best (our own studies) or authors-code.",
+        autocompletion=completion.presets,
+    ),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write; below runs/ by default.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the runs that are there.")]
@@ -79,12 +87,14 @@ def command_line() -> str:
     return shlex.join(["noiseproof", *sys.argv[1:]])
 
 
-def overrides_of(changes: list[str] | None, data: str | None, init_from: str | None = None) -> dict[str, Any]:
-    """The changes of a recipe that --set, --data and --init-from ask for."""
+def overrides_of(
+    changes: list[str] | None, data: str | None, init_from: str | None = None, preset: str | None = None
+) -> dict[str, Any]:
+    """The changes of a recipe that --set, --data, --init-from and --preset ask for."""
     from noiseproof.training.recipes import parse_override
 
     overrides = dict(parse_override(change) for change in changes or [])
-    named = {"data.source": data, "model.init_from": init_from}
+    named = {"data.source": data, "model.init_from": init_from, "preset": preset}
     return {**overrides, **{key: value for key, value in named.items() if value is not None}}
 
 

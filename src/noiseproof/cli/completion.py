@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from importlib import resources
 
-__all__ = ["experiments", "methods", "methods_with_commas", "recipes"]
+__all__ = ["experiments", "methods", "methods_with_commas", "presets", "recipes"]
 
 _METHOD = re.compile(r'^    name = "([\w-]+)"$', re.MULTILINE)
 _ALL, _LIST = "all", "list"
+_PRESETS = ("paper", "best", "authors-code")
 
 
 def recipes(incomplete: str) -> list[str]:
@@ -28,6 +29,11 @@ def methods_with_commas(incomplete: str) -> list[str]:
     named = set(before.split(","))
     known = [name for name in (*_methods(), *(() if comma else (_ALL,))) if name not in named]
     return [f"{before}{comma}{name}" for name in _beginning(known, last)]
+
+
+def presets(incomplete: str) -> list[str]:
+    """Names of presets."""
+    return _beginning(list(_PRESETS), incomplete)
 
 
 def experiments(incomplete: str) -> list[str]:

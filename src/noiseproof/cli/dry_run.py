@@ -71,8 +71,9 @@ def _table(found: Rehearsal) -> Table:
     for method, cost in found.costs.items():
         own = [run for run in found.runs if run.method == method]
         left = sum(run.state != "done" for run in own)
+        title = METHODS[method].title_in(found.recipe.preset)
         rows.append((
-            Entry(METHODS[method].title), Entry(" and ".join(cost.views)), Entry(_short(cost.timing.step.seconds)),
+            Entry(title), Entry(" and ".join(cost.views)), Entry(_short(cost.timing.step.seconds)),
             Entry(_words(cost.training)), *([Entry(_words(cost.evaluation))] if evaluated else []),
             Entry(f"{left} of {len(own)}"),
         ))  # fmt: skip

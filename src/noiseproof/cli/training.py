@@ -15,6 +15,7 @@ from noiseproof.cli.common import (
     InitFromOption,
     OutOption,
     OverwriteOption,
+    PresetOption,
     RecipeArgument,
     SetOption,
     overrides_of,
@@ -40,6 +41,7 @@ def train(
     changes: SetOption = None,
     data: DataOption = None,
     init_from: InitFromOption = None,
+    preset: PresetOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
@@ -52,12 +54,12 @@ def train(
         from noiseproof.rehearsing import rehearse
         from noiseproof.training import load_recipe
 
-        base = load_recipe(recipe, overrides_of(changes, data, init_from))
+        base = load_recipe(recipe, overrides_of(changes, data, init_from, preset))
         base = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
         show_rehearsal(rehearse(base, out=out, overwrite=overwrite, resume=resume, progress=progress()))
         return
     run = noiseproof.train(
-        recipe, method, seed, overrides_of(changes, data, init_from), out, overwrite=overwrite, resume=resume,
+        recipe, method, seed, overrides_of(changes, data, init_from, preset), out, overwrite=overwrite, resume=resume,
         progress=progress(),
     )  # fmt: skip
     last = run.metrics()[-1]
@@ -79,6 +81,7 @@ def compare(
     changes: SetOption = None,
     data: DataOption = None,
     init_from: InitFromOption = None,
+    preset: PresetOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     explain: Annotated[
@@ -97,7 +100,7 @@ def compare(
     from noiseproof.training import load_recipe
 
     chosen = list(PAPER_METHODS) if methods == "all" else split(methods)
-    overrides = overrides_of(changes, data, init_from)
+    overrides = overrides_of(changes, data, init_from, preset)
     if dry_run:
         from noiseproof.rehearsing import rehearse
 

@@ -49,7 +49,7 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
     recipe, report = run.recipe, run.report()
     description = read_description(run.folder / "model.safetensors")
     kind, task = _TASKS.get(len(description.input_shape), ("inputs", None))
-    title = f"{recipe.model.name}, {recipe.name}, {METHODS[recipe.method].title}"
+    title = f"{recipe.model.name}, {recipe.name}, {METHODS[recipe.method].title_in(recipe.preset)}"
     provenance = recipe.provenance
     environment = Environment(
         autoescape=False,  # noqa: S701 - not HTML: `finalize` escapes for Markdown whatever is put in
@@ -64,7 +64,7 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
         front=Markdown(_front_matter(title, task, recipe, report, onnx)),
         title=title,
         recipe=recipe,
-        method=METHODS[recipe.method].title,
+        method=METHODS[recipe.method].title_in(recipe.preset),
         noise=recipe.noise.train
         if "noisy" in METHODS[recipe.method].views
         else "none; the method sees clean inputs alone",

@@ -79,7 +79,7 @@ class Method(nn.Module, ABC):
 
     Attributes:
         name: what users type.
-        title: what tables print.
+        title: what tables print; see :meth:`title_in`.
         views: the views it needs, of ``"clean"`` and ``"noisy"``; see :meth:`views_for`.
         label_smoothing: share of the softmax loss's target that is spread over all classes, in [0, 1).
     """
@@ -100,6 +100,11 @@ class Method(nn.Module, ABC):
     def views_for(cls, options: MethodOptions) -> tuple[str, ...]:  # noqa: ARG003
         """Return the views that are looked at with these options."""
         return cls.views
+
+    @classmethod
+    def title_in(cls, preset: str) -> str:  # noqa: ARG003
+        """Return what tables print where the options left open come from this preset of a recipe."""
+        return cls.title
 
     def softmax_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """L_S (Eq. 3) of logits (M, C), with the label smoothing of the recipe."""

@@ -57,6 +57,11 @@ class Discriminative(Method):
         chosen = cls.Options.model_validate(options.model_dump())
         return ("clean", "noisy") if chosen.lambda_noisy > 0 or chosen.softmax_on == "both" else ("clean",)
 
+    @classmethod
+    def title_in(cls, preset: str) -> str:
+        """Return the title with the preset that it is in, as ``Discriminative (best)``."""
+        return f"Discriminative ({preset})"
+
     def forward(self, views: Views) -> StepResult:
         clean, noisy = self._embedded(views)
         logits = self.model.head(clean)

@@ -206,7 +206,7 @@ def _row(row: list[tuple[Recipe, Run]], recipes: list[Recipe], differing: Mappin
         for path, values in differing.items()
         if any(values[index] != values[place] for index in mine)
     ]
-    title = ", ".join([METHODS[recipe.method].title, *told])
+    title = ", ".join([METHODS[recipe.method].title_in(recipe.preset), *told])
     runs: dict[int, Run] = {}
     for each, run in sorted(row, key=lambda pair: pair[0].seed):
         if each.seed in runs:

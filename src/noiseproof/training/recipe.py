@@ -129,14 +129,14 @@ class Recipe(_Settings):
     """Everything that a run depends on. A file with these keys is a recipe; see ``noiseproof recipes NAME``.
 
     Attributes:
-        preset: where the paper and its authors' published code differ, whose defaults hold.
+        preset: whose defaults hold where the paper, its authors' published code and our own findings differ.
         methods: options by method; those that are left out keep the method's defaults.
         provenance: versions, hardware and the data's fingerprint, written by a run and ignored when read.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
-    preset: Literal["paper", "authors-code"] = "paper"
+    preset: Literal["paper", "authors-code", "best"] = "paper"
     method: str = "discriminative"
     seed: int = Field(0, ge=0)
     data: DataSettings

@@ -30,6 +30,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train": {"keep": "best-test"},
         "methods": {"discriminative": dict(LOSS_PRESETS["authors-code"])},
     },
+    # Of the method alone, so that a recipe's data and training stay what they are.
+    "best": {
+        "methods": {"discriminative": {**LOSS_PRESETS["best"], "passes": "joint", "softmax_on": "both"}},
+    },
 }
 
 

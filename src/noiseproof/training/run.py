@@ -80,7 +80,7 @@ class Run:
     def name(self) -> str:
         """The method's title and the seed, for people."""
         recipe = self.recipe
-        return f"{METHODS[recipe.method].title}, seed {recipe.seed}"
+        return f"{METHODS[recipe.method].title_in(recipe.preset)}, seed {recipe.seed}"
 
     def model(self, device: torch.device | str = "cpu") -> FeatureClassifier:
         """Load the trained model, in evaluation mode."""
