@@ -316,7 +316,9 @@ class _Average:
             return
         self._decay = decay
         pairs = list(zip(_tensors(self._averaged.module), _tensors(model), strict=True))
-        self._floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._averages, self._present = (
+            [pair[side] for pair in pairs if pair[0].is_floating_point()] for side in (0, 1)
+        )
         self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @property
@@ -328,11 +330,11 @@ class _Average:
         if self._averaged is None:
             return
         if self._averaged.n_averaged == 0:  # this one lies on the CPU
-            for average, now in (*self._floating, *self._counters):
+            torch._foreach_copy_(self._averages, self._present)
+            for average, now in self._counters:
                 average.copy_(now)
         else:
-            averages, present = ([pair[side] for pair in self._floating] for side in (0, 1))
-            torch._foreach_lerp_(averages, present, 1 - self._decay)
+            torch._foreach_lerp_(self._averages, self._present, 1 - self._decay)
             for average, now in self._counters:
                 average.copy_(average * self._decay + now * (1 - self._decay))
         self._averaged.n_averaged += 1
