@@ -110,7 +110,7 @@ class TrivialAugment(_PerSample):
     """One change for every sample, its kind and strength drawn at random, by torchvision's ``TrivialAugmentWide``.
 
     Müller and Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation" (arXiv 2103.10158). Samples
-    are changed one by one, which takes several milliseconds for a batch.
+    are changed one by one, as by the other augmentations here.
     """
 
     name: ClassVar[str] = "trivial"
