@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Ratio", "arguments", "measure", "save", "synchronize"]
+__all__ = ["Ratio", "arguments", "measure", "measure_timed", "save", "synchronize"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,25 @@ def measure(
     """
     candidate()
     baseline()
+    return measure_timed(
+        name, lambda: _seconds(candidate, repeats), lambda: _seconds(baseline, repeats), rounds=rounds, aim=aim
+    )
+
+
+def measure_timed(
+    name: str,
+    candidate: Callable[[], float],
+    baseline: Callable[[], float],
+    *,
+    rounds: int = 7,
+    aim: float | None = None,
+) -> Ratio:
+    """The same for functions that return the seconds of what counts in them."""
     times: dict[str, list[float]] = {"candidate": [], "baseline": []}
     for number in range(rounds):
         pair = [("candidate", candidate), ("baseline", baseline)]
         for which, function in pair if number % 2 == 0 else reversed(pair):
-            times[which].append(_seconds(function, repeats))
+            times[which].append(function())
     ratios = tuple(c / b for c, b in zip(times["candidate"], times["baseline"], strict=True))
     found = Ratio(name, statistics.median(times["candidate"]), statistics.median(times["baseline"]), ratios, aim)
     print(found, flush=True)  # noqa: T201

@@ -8,10 +8,11 @@ smaller network.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 import noiseproof as npf
-from benchmarks.ratios import Ratio, save, synchronize
+from benchmarks.ratios import measure_timed, save, synchronize
 from noiseproof.data import ArrayDataset, Splits
 from noiseproof.methods import build_method
 from noiseproof.progress import Silent, Task
@@ -72,10 +73,15 @@ def splits(samples: int) -> Splits:
     return Splits(train=data, validation=None, test=data)
 
 
+def untimed_steps(options: argparse.Namespace) -> int:
+    """An epoch and a little more, so that both shapes of batches were met."""
+    return TrainingBatches.count(options.samples, options.batch_size) + 5
+
+
 def recipe(options: argparse.Namespace, method: str, way: dict[str, Any]) -> Recipe:
     changes = {
         "data.validation_fraction": 0, "train.keep": "last", "train.batch_size": options.batch_size,
-        "train.max_steps": options.untimed + options.steps, "train.schedule.name": "constant",
+        "train.max_steps": untimed_steps(options) + options.steps, "train.schedule.name": "constant",
         "model.name": options.model, "model.options": {"width": 16} if options.model == "resnet8-cifar" else {},
         **way,
     }  # fmt: skip
@@ -161,51 +167,42 @@ def flops_of_products(size: int, dtype: torch.dtype = torch.bfloat16) -> float:
     return 2.0 * size**3 * repeats / (time.perf_counter() - begun)
 
 
-def compared(name: str, candidate: Callable[[], float], baseline: Callable[[], float], rounds: int) -> Ratio:
-    """As :func:`benchmarks.ratios.measure`, for functions that time themselves."""
-    pairs = [(candidate(), baseline()) for _ in range(rounds)]
-    medians = [sorted(each)[len(each) // 2] for each in zip(*pairs, strict=True)]
-    found = Ratio(name, medians[0], medians[1], tuple(one / other for one, other in pairs))
-    print(found, flush=True)  # noqa: T201
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--model", default="resnet18-cifar", choices=["resnet18-cifar", "resnet8-cifar"])
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=300, help="steps that are timed")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100, help="steps that are timed")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--methods", nargs="*", default=["mixed", "discriminative"], help="beside normal")
     parser.add_argument("--samples", type=int, default=10_000)
     options = parser.parse_args()
-    # an epoch and a little more, so that both shapes of batches were met
-    options.untimed = TrainingBatches.count(options.samples, options.batch_size) + 5
+    untimed = untimed_steps(options)
     data = splits(options.samples)
     pictures = Pictures(data.train)
     plain = recipe(options, "normal", WAYS["fp32"])
     samples = options.steps * options.batch_size
 
     ratios, speeds = [], {}
-    for method, (way, changes) in itertools.product(["normal", *options.methods], WAYS.items()):
-        settled = recipe(options, method, changes)
-        first = recipe(options, method, WAYS["fp32"])
-        ratio = compared(
-            f"{method}, {way}, against fp32",
-            lambda settled=settled: seconds_of_training(settled, data, options.untimed),
-            lambda first=first: seconds_of_training(first, data, options.untimed),
-            options.rounds,
+    for method in ["normal", *options.methods]:
+        first, *others = (
+            (
+                f"{method}, {way}",
+                functools.partial(seconds_of_training, recipe(options, method, changes), data, untimed),
+            )
+            for way, changes in WAYS.items()
         )
-        ratios.append(ratio)
-        speeds[f"{method}, {way}"] = samples / ratio.candidate
+        for name, seconds in others:
+            ratio = measure_timed(f"{name}, against fp32", seconds, first[1], rounds=options.rounds)
+            ratios.append(ratio)
+            speeds |= {name: samples / ratio.candidate, first[0]: samples / ratio.baseline}
     fastest = max(WAYS, key=lambda way: speeds[f"normal, {way}"])
     ratios.append(
-        compared(
+        measure_timed(
             f"normal, {fastest}, against a DataLoader of pictures and an eager loop in fp32",
-            lambda: seconds_of_training(recipe(options, "normal", WAYS[fastest]), data, options.untimed),
-            lambda: seconds_by_hand(plain, pictures, options.untimed, options.steps),
-            options.rounds,
+            lambda: seconds_of_training(recipe(options, "normal", WAYS[fastest]), data, untimed),
+            lambda: seconds_by_hand(plain, pictures, untimed, options.steps),
+            rounds=options.rounds,
         )
     )
     done = flops_of_a_step(plain) / options.batch_size * speeds[f"normal, {fastest}"]
