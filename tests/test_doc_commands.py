@@ -61,10 +61,10 @@ def small(cls: type[Recipe], raw: Mapping[str, Any]) -> Recipe:
     return _settled(cls, changed)
 
 
-def study_in(document: str) -> str:
-    """The study that a document shows."""
+def studies_in(document: str) -> list[str]:
+    """The studies that a document shows."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    return next(iter(re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)))
+    return re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def made_small(command: str) -> str:
@@ -100,7 +100,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     digits = random.random((4, 1, 8, 8), dtype=np.float32)
     np.savez(folder / "digits.npz", x=digits)
     np.savez(folder / "shots.npz", repeats=np.clip(digits + random.normal(0, 0.05, (5, 4, 1, 8, 8)), 0, 1))
-    (folder / "my-study.yaml").write_text(study_in("docs/studies.md"))
+    for name, study in zip(("my-study.yaml", "confirm.yaml"), studies_in("docs/studies.md"), strict=True):
+        (folder / name).write_text(study)
     return folder
 
 

@@ -210,7 +210,7 @@ def test_where_every_setting_diverges_the_command_fails(noiseproof: CommandLine)
         (["tiny.yaml", "--vary", "train.epoch=1,2"], "unknown key 'train.epoch'; did you mean 'epochs'?"),
         (["tiny.yaml", "--vary", "train.epochs=1,x"], "train.epochs = 'x'"),
         (["tiny.yaml", "--vary", "train.epochs=1,1"], "no value may stand twice"),
-        (["tiny.yaml", "--vary", "train.epochs=1,2", "--vary", "train.epochs=3"], "none twice"),
+        (["tiny.yaml", "--vary", "train.epochs=1,2", "--vary", "train.epochs=3"], "train.epochs varies twice"),
         (["tiny.yaml", "--vary", "train.optimizer.lr=0.1..0.01"], "low must be below high"),
         (["tiny.yaml", "--vary", "train.optimizer.lr=0.1..1"], "only the design 'random' draws from"),
         (["tiny.yaml", *RATES, "--design", "random"], "needs a number of trials above 0"),

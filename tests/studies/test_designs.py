@@ -91,14 +91,19 @@ def test_a_random_design_covers_its_ranges() -> None:
     assert np.histogram(values, bins=10, range=(0, 1))[0].min() >= 20
 
 
+@pytest.mark.parametrize("design", ["grid", "one-at-a-time"])
+def test_where_nothing_varies_there_is_the_base_alone(design: Any) -> None:
+    assert design_trials(design, []) == [Trial(BASE, {}, {})]
+
+
 # Mistakes
 
 
 @pytest.mark.parametrize(
     ("design", "texts", "trials", "told"),
     [
-        ("grid", [], 0, "at least one key, and none twice, got []"),
-        ("grid", ["a=1,2", "a=3,4"], 0, "none twice, got ['a', 'a']"),
+        ("random", [], 3, "a random design needs something that varies"),
+        ("grid", ["a=1,2", "a=3,4"], 0, "a varies twice; give all its values at once"),
         ("grid", ["a=1,2", "b=1..2"], 0, "b is a range, which only the design 'random' draws from"),
         ("one-at-a-time", ["b=1..2"], 0, "b is a range, which only the design 'random' draws from"),
         ("random", ["a=1..2"], 0, "a random design, and no other, needs a number of trials above 0"),

@@ -55,7 +55,10 @@ rivals: {plain: {method: normal}}
         ("recipe: digits", "vary: Field required"),
         ("vary: {train.epochs: [1, 2]}", "recipe: Field required"),
         ("{recipe: digits, vary: {train.epochs: [1]}, seed: 3}", "seed: Extra inputs are not permitted"),
-        ("{recipe: digits, vary: {}}", "at least 1 item"),
+        (
+            "{recipe: digits, vary: {}}",
+            "not right: a study varies at least one key or, with vary: {}, names rivals",
+        ),
         ("{recipe: digits, vary: {train.epochs: []}}", "a factor needs at least one value"),
         ("{recipe: digits, vary: {train.epochs: [1, 1]}}", "no value may stand twice"),
         ("{recipe: digits, vary: {a: {low: 2, high: 1}}}", "low must be below high"),

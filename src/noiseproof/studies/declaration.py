@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from noiseproof.errors import RecipeError
 from noiseproof.evaluation.views import view
@@ -19,13 +19,14 @@ __all__ = ["Study", "is_study", "load_study"]
 
 
 class Study(BaseModel):
-    """Settings to try, and the rule that chooses one.
+    """Settings to try, and the rule that chooses one; or one setting, fixed in advance, to be held against rivals.
 
     Attributes:
         recipe: name or path of the recipe that is changed.
         title: what is asked.
         set: changes of the recipe that hold for all trials and rivals, by dotted path.
-        vary: the factors; as YAML a mapping of dotted paths to lists of values, or to ``{low, high, scale}``.
+        vary: the factors; as YAML a mapping of dotted paths to lists of values, or to ``{low, high, scale}``. Empty
+            where nothing is chosen: the recipe with ``set`` is then held against the rivals.
         design: see :func:`noiseproof.studies.designs.design_trials`.
         trials: how many a random design tries.
         random_seed: of a random design.
@@ -43,7 +44,7 @@ class Study(BaseModel):
     recipe: str
     title: str = ""
     set: dict[str, Any] = {}
-    vary: tuple[Factor, ...] = Field(min_length=1)
+    vary: tuple[Factor, ...]
     design: Design = "one-at-a-time"
     trials: int = Field(0, ge=0, le=10_000)
     random_seed: int = Field(0, ge=0)
@@ -86,6 +87,12 @@ class Study(BaseModel):
             raise ValueError("seeds are whole numbers from 0 upwards, none of them twice")
         return seeds
 
+    @model_validator(mode="after")
+    def _ask_something(self) -> Self:
+        if not self.vary and not self.rivals:
+            raise ValueError("a study varies at least one key or, with vary: {}, names rivals for its one setting")
+        return self
+
     @classmethod
     def of(cls, raw: Mapping[str, Any], what: str = "the study") -> Study:
         """Make a study from plain values.
@@ -97,10 +104,15 @@ class Study(BaseModel):
             return cls.model_validate(raw)
         except ValidationError as error:
             told = "; ".join(
-                f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+                ": ".join(filter(None, [".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")]))
                 for each in error.errors()
             )
             raise RecipeError(f"{what} is not right: {told}") from None
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there is more than one setting to choose from."""
+        return bool(self.vary)
 
     @property
     def seeds_to_decide(self) -> tuple[int, ...]:

@@ -43,20 +43,23 @@ def design_trials(
     Args:
         design: ``grid`` tries every combination. ``one-at-a-time`` tries the first value of every factor together, the
             base, and every other value with all else as in the base. ``random`` draws every factor by itself.
-        factors: what varies.
+        factors: what varies; none for the base alone.
         trials: how many a random design draws; with more, the first ones stay as they were.
         seed: of a random design.
         whole: paths of those factors whose ranges are of whole numbers.
 
     Raises:
-        InvalidArgumentError: nothing varies, a factor stands twice, a range in a design that draws nothing, or no
-            number of trials for a random design.
+        InvalidArgumentError: a factor stands twice, a range in a design that draws nothing, no number of trials for a
+            random design, or nothing for it to draw.
     """
     paths = [each.path for each in factors]
-    if not paths or len(set(paths)) != len(paths):
-        raise InvalidArgumentError(f"a study varies at least one key, and none twice, got {paths}")
+    twice = [path for path in dict.fromkeys(paths) if paths.count(path) > 1]
+    if twice:
+        raise InvalidArgumentError(f"{', '.join(twice)} varies twice; give all its values at once")
     if (design == "random") != (trials > 0):
         raise InvalidArgumentError("a random design, and no other, needs a number of trials above 0")
+    if design == "random" and not paths:
+        raise InvalidArgumentError("a random design needs something that varies")
     if design == "random":
         drawn = [
             {each.path: each.draw(seed, index, whole=each.path in whole) for each in factors}

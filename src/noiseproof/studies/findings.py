@@ -46,7 +46,7 @@ def findings_of(plan: Plan, chosen: Trial | None, looked: Sequence[PlannedRun]) 
         chosen: the trial that was chosen, if one was.
         looked: the runs that are measured on the test set.
     """
-    reports = measured(plan.deciding(plan.trials), plan.columns)
+    reports = measured(plan.deciding(plan.trials), plan.columns) if plan.study.chooses else {}
     ranking = ranked(plan, reports)
     shown = tuple(plan.columns)
     return Findings(

@@ -111,24 +111,36 @@ def tables_of(plan: Plan, findings: Findings) -> list[Table]:
 def _choice(plan: Plan, findings: Findings, looks: Sequence[Look]) -> str:
     """What was chosen, from what, and how often the test set was looked at."""
     count = len(plan.trials)
+    if not plan.study.chooses:
+        rivals = f"{len(plan.rivals)} rival{'s' if len(plan.rivals) > 1 else ''}"
+        return " ".join([
+            f"Nothing was chosen here: one setting, {plan.titles[BASE]}, stands against {rivals} on the test set; "
+            "[chosen.yaml](chosen.yaml) is its recipe.",
+            *_looks(looks),
+        ])  # fmt: skip
     if findings.chosen is None:
         return f"Not decided yet: {len(findings.ranking)} of {count} trials are measured."
     base = next(trial for trial in plan.trials if trial.name == BASE).changes
     differs = {path: value for path, value in findings.chosen.changes.items() if base.get(path, ...) != value}
     changes = "; ".join(f"`{path}: {value}`" for path, value in differs.items()) or "the first value of everything"
-    said = [
+    return " ".join([
         f"**Chosen on the validation split, from {count} trials: {findings.chosen.name}** ({changes}); "
-        "[chosen.yaml](chosen.yaml) is its recipe."
-    ]
+        "[chosen.yaml](chosen.yaml) is its recipe.",
+        *_looks(looks),
+    ])  # fmt: skip
+
+
+def _looks(looks: Sequence[Look]) -> list[str]:
+    """How often the test set was looked at; nothing as long as it was not."""
+    if not looks:
+        return []
     if len(looks) == 1:
-        said.append(f"The test set was looked at once, at {looks[0].time}.")
-    elif looks:
-        earlier = "; ".join(f"{look.chosen} of {look.trials} trials at {look.time}" for look in looks)
-        said.append(
-            f"**The test set was looked at {len(looks)} times** ({earlier}): what was changed after the first look "
-            "may have been changed because of it, so the numbers below may be too good."
-        )
-    return " ".join(said)
+        return [f"The test set was looked at once, at {looks[0].time}."]
+    earlier = "; ".join(f"{look.chosen} of {look.trials} trials at {look.time}" for look in looks)
+    return [
+        f"**The test set was looked at {len(looks)} times** ({earlier}): what was changed after the first look "
+        "may have been changed because of it, so the numbers below may be too good."
+    ]
 
 
 def _unfinished(runs: Sequence[PlannedRun], wrong: Sequence[str]) -> str:

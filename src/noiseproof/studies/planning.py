@@ -10,6 +10,7 @@ from typing import Any
 from noiseproof.errors import InvalidArgumentError, RecipeError, UnknownNameError
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.evaluation.views import view
+from noiseproof.methods import METHODS
 from noiseproof.scheduling import PlannedRun, measured_so_far
 from noiseproof.studies.declaration import Study
 from noiseproof.studies.designs import BASE, Trial
@@ -92,11 +93,17 @@ class Plan:
 
     @property
     def titles(self) -> dict[str, str]:
-        """What tables print, by name of trial or rival."""
-        return {name: name for name in self.recipes}
+        """What tables print, by name of trial or rival; where nothing is chosen, the one setting has its method's."""
+        titles = {name: name for name in self.recipes}
+        if not self.study.chooses:
+            recipe = self.recipes[BASE]
+            titles[BASE] = METHODS[recipe.method].title_in(recipe.preset)
+        return titles
 
     def screening(self) -> list[PlannedRun]:
-        """Every trial with the study's seeds, one seed of all before the next."""
+        """Every trial with the study's seeds, one seed of all before the next; nothing where nothing is chosen."""
+        if not self.study.chooses:
+            return []
         return [self._run(trial, seed, "validation") for seed in self.study.seeds for trial in self.trials]
 
     def deciding(self, finalists: Sequence[Trial]) -> list[PlannedRun]:
@@ -156,7 +163,7 @@ def _settled(study: Study, changes: Mapping[str, Any], trial: Trial) -> Recipe:
     overrides = {**study.set, **changes, **trial.changes}
     try:
         recipe = load_recipe(study.recipe, overrides)
-        if recipe.data.validation_fraction == 0:
+        if study.chooses and recipe.data.validation_fraction == 0:
             held_out = {"data.validation_fraction": study.validation_fraction, "train.keep": "last"}
             recipe = load_recipe(study.recipe, {**held_out, **overrides})
     except UnknownNameError as error:

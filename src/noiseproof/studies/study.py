@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from noiseproof.checks import check_range, check_whole
+from noiseproof.errors import InvalidArgumentError
 from noiseproof.files import write_text
 from noiseproof.progress import ProgressReporter
 from noiseproof.scheduling import Divergence, PlannedRun, check_folders, work
@@ -66,6 +67,8 @@ def sweep(
 ) -> StudyResult:
     """Try settings, choose the best on the validation split, and look at the test set once.
 
+    A study that varies nothing chooses nothing: its one setting is held against its rivals.
+
     What is finished is not run again, so that the same call goes on where an earlier one stopped.
 
     Args:
@@ -83,12 +86,15 @@ def sweep(
         ``looks.json`` and, once a trial is chosen, ``chosen.yaml``, a recipe.
 
     Raises:
-        RecipeError, UnknownNameError, InvalidArgumentError: a fault in the study or in a recipe that it leads to.
+        RecipeError, UnknownNameError, InvalidArgumentError: a fault in the study or in a recipe that it leads to, or
+            no look at the test set by a study that is nothing else.
         RunFolderError: a folder holds a run of another recipe.
     """
     deadline = None if budget is None else time.time() + check_range("budget", budget, 0, open_low=True)
     jobs = check_whole("jobs", jobs, 1)
     declared = study if isinstance(study, Study) else load_study(study)
+    if not (declared.chooses or look):
+        raise InvalidArgumentError("a study that varies nothing is its look at the test set: leave out look=False")
     folder = Path(out)
     plan = Plan.of(declared, folder / "runs", changes or {})
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +114,10 @@ def sweep(
 
 
 class _Stages:
-    """Screening, deciding and looking; each begins when nothing is left to do in the one before."""
+    """Screening, deciding and looking; each begins when nothing is left to do in the one before.
+
+    Where there is nothing to choose from, looking comes first.
+    """
 
     def __init__(self, plan: Plan, folder: Path, look: bool) -> None:
         self._plan, self._folder, self._look = plan, folder, look
@@ -133,7 +142,9 @@ class _Stages:
             self._wrong |= dict.fromkeys(work(runs, deadline=deadline, jobs=jobs, progress=progress))
             return all(run.done or self._failed(run) for run in runs)
 
-        if settled(plan.screening()):
+        if not plan.study.chooses:
+            self.chosen = plan.trials[0]
+        elif settled(plan.screening()):
             self.chosen = self._decided(settled)
         if self.chosen is not None and self._look:
             self.looked = plan.looking(self.chosen)
