@@ -16,8 +16,9 @@ import noiseproof as npf
 from noiseproof.errors import InvalidArgumentError, RunFolderError, UnknownNameError
 from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.experiments import evaluate_run
+from noiseproof.rehearsing import rehearse
 from noiseproof.reporting import comparison_table
-from noiseproof.training import Recipe
+from noiseproof.training import Recipe, load_recipe
 from tests.cli.problems import TINY, contents
 from tests.evaluation.problems import report
 
@@ -262,6 +263,16 @@ def test_wrong_perturbations_are_refused_before_anything_is_done(
 ) -> None:
     with pytest.raises(InvalidArgumentError):
         compare(recipe, tmp_path / "out", overrides=overrides)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_perturbation_that_does_not_suit_the_data_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    recipe = load_recipe("vectors", {"train.epochs": 1, "evaluate.perturbations": ["clean"]})
+    unsuitable = {"evaluate.perturbations": ["clean", "jpeg:30"]}
+    with pytest.raises(InvalidArgumentError, match="'jpeg:30' cannot be measured on this data: jpeg takes images"):
+        npf.compare(recipe, ["normal"], [0], unsuitable, out=tmp_path / "out")
+    with pytest.raises(InvalidArgumentError, match="'jpeg:30' cannot be measured"):
+        rehearse(recipe, ["normal"], [0], unsuitable, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

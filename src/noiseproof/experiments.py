@@ -12,6 +12,7 @@ from noiseproof.data import LabelledDataset, Splits
 from noiseproof.data.dataset import thinned
 from noiseproof.errors import InvalidArgumentError, NoiseproofError, RunFolderError
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
+from noiseproof.evaluation.suitability import require_suitable
 from noiseproof.explaining import panels
 from noiseproof.files import write_text
 from noiseproof.methods import METHODS, PAPER_METHODS
@@ -94,6 +95,9 @@ def compare(
     if (folder / "recipe.yaml").is_file():
         raise RunFolderError(f"the output folder {folder} is that of a run; choose another with --out")
     data = load_data(base)
+    folders = {(method, seed): folder / method / f"seed-{seed}" for method in methods for seed in seeds}
+    if overwrite or not all((each / "model.safetensors").is_file() for each in folders.values()):
+        require_suitable(base.evaluate.perturbations, data.test)
     reporter = progress or Silent()
     reports: dict[str, dict[int, RobustnessReport]] = {method: {} for method in methods}
     runs: dict[str, dict[int, Run]] = {method: {} for method in methods}
@@ -103,7 +107,7 @@ def compare(
                 settled = base.for_run(method, seed)
                 run = runs[method][seed] = train(
                     settled,
-                    out=folder / method / f"seed-{seed}",
+                    out=folders[method, seed],
                     overwrite=overwrite,
                     resume=not overwrite,
                     data=data,

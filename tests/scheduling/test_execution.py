@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import re
@@ -26,7 +27,7 @@ from noiseproof.errors import NoiseproofError, RunFolderError
 from noiseproof.evaluation import evaluate
 from noiseproof.files import sole_user
 from noiseproof.paper import Setting, reproduce
-from noiseproof.scheduling import PlannedRun
+from noiseproof.scheduling import Divergence, PlannedRun
 from noiseproof.scheduling.execution import check_folders, work
 from noiseproof.training import Recipe, signals
 from noiseproof.training.run import load_data
@@ -296,6 +297,34 @@ def test_a_run_that_diverges_is_told_and_the_others_are_done(source: str, tmp_pa
     assert first.startswith("cifar10, discriminative, seed 0: the loss part ")
     assert second.startswith("cifar10, discriminative, seed 1: the loss part ")
     assert {(run.row, run.done) for run in runs} == {("discriminative", False), ("normal", True)}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_training_that_diverged_is_not_repeated(
+    jobs: int, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = setting(tmp_path, {"cifar10": source}, changes={**SMALL, "methods.discriminative.alpha": 1e39})
+    runs = planned_runs("table1", how, seeds=[0, 1], rows=["discriminative"])
+    told = work(runs)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patched:
+        patched.setattr(work_module, "train", None)  # whoever trains fails
+        again = work(runs, jobs=jobs)
+    assert (len(again), again) == (2, told)
+    assert all(isinstance(line, Divergence) for line in again)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
+    shutil.rmtree(runs[0].folder)
+    assert work(runs) == told
+    assert runs[0].divergence is not None
+
+
+def test_what_will_be_measured_and_cannot_be_is_told_before_the_training(source: str, tmp_path: Path) -> None:
+    first, second = (
+        dataclasses.replace(run, later=("jpeg:30", "occlusion:n=1,size=40")) for run in two_runs(tmp_path, source)
+    )
+    (line,) = work([first, second])
+    assert "occlusion" in line
+    assert not first.folder.exists()
 
 
 def test_a_folder_with_other_files_is_told_and_left_alone(source: str, whole: Path, tmp_path: Path) -> None:

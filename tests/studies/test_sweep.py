@@ -265,3 +265,11 @@ def test_how_much_is_trained_on_may_vary(source: str, tmp_path: Path) -> None:
     whole, half = (npf.Run(run).recipe.provenance for run in sorted((tmp_path / "out" / "runs").glob("*/seed-0")))
     assert half["samples"]["train"] * 2 == pytest.approx(whole["samples"]["train"], abs=3)
     assert half["test_fingerprint"] == whole["test_fingerprint"]
+
+
+def test_transfer_that_does_not_suit_the_data_is_told_before_anything_is_trained(source: str, tmp_path: Path) -> None:
+    found = sweep(study(transfer=["jpeg:30"]), {"data.source": source}, tmp_path)
+    (line,) = found.wrong
+    assert "'jpeg:30' cannot be measured on this data" in line
+    assert not found.complete
+    assert not list(tmp_path.rglob("recipe.yaml"))

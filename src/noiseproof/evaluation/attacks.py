@@ -24,7 +24,7 @@ from noiseproof.models.modes import evaluating
 from noiseproof.registry import Registry
 from noiseproof.spec import format_part, parse
 
-__all__ = ["ATTACKS", "FGSM", "PGD", "Attack", "AutoAttack", "attack", "is_attack"]
+__all__ = ["ATTACKS", "FGSM", "PGD", "Attack", "AutoAttack", "attack", "is_attack", "torchattacks"]
 
 ATTACKS: Registry[type[Attack]] = Registry("attack")
 
@@ -66,7 +66,7 @@ class Attack(ABC):
             InvalidArgumentError: inputs that are no images in [0, 1], labels that do not fit, a model that gives no
                 logits or has no finite gradient with respect to its input, or torchattacks is not installed.
         """
-        _check_images(self, inputs)
+        self.check(inputs)
         if not isinstance(model, nn.Module):
             raise InvalidArgumentError(f"model must be an nn.Module, got {type(model).__name__}")
         images = inputs.detach().to(torch.float32)
@@ -79,6 +79,17 @@ class Attack(ABC):
                 reason = str(error).splitlines()[0]
                 raise InvalidArgumentError(f"the attack {self.spec!r} cannot run on this model: {reason}") from error
         return _within(self.eps, inputs.detach(), found.to(inputs.dtype))
+
+    def check(self, inputs: Tensor) -> None:
+        """Raise an :class:`noiseproof.errors.InvalidArgumentError` where ``inputs`` are no floating images
+        (N, C, H, W) in [0, 1].
+        """
+        if inputs.ndim != 4 or not inputs.is_floating_point():
+            hint = "; turn bytes into floats and divide by 255" if inputs.dtype == torch.uint8 else ""
+            raise InvalidArgumentError(
+                f"{self.name} takes floating images (N, C, H, W), got {inputs.dtype} {tuple(inputs.shape)}{hint}"
+            )
+        check_unit_interval("images", inputs)
 
     @abstractmethod
     def search(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -101,7 +112,7 @@ class FGSM(Attack):
     name: ClassVar[str] = "fgsm"
 
     def search(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-        found: Tensor = _torchattacks().FGSM(model, eps=self.eps)(inputs, labels)
+        found: Tensor = torchattacks().FGSM(model, eps=self.eps)(inputs, labels)
         return found
 
 
@@ -132,7 +143,7 @@ class PGD(Attack):
 
     def search(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         alpha = self.eps / 4 if self.step is None else self.step
-        pgd = _torchattacks().PGD(model, eps=self.eps, alpha=alpha, steps=int(self.steps), random_start=True)
+        pgd = torchattacks().PGD(model, eps=self.eps, alpha=alpha, steps=int(self.steps), random_start=True)
         found: Tensor = pgd(inputs, labels)
         return found
 
@@ -165,7 +176,7 @@ class AutoAttack(Attack):
         return adversarial
 
     def _ensemble(self, model: nn.Module, classes: int) -> list[Callable[[Tensor, Tensor], Tensor]]:
-        library = _torchattacks()
+        library = torchattacks()
         options: dict[str, Any] = {"norm": "Linf", "eps": self.eps, "n_restarts": 1, "seed": torch.initial_seed()}
         targets = {"n_classes": min(classes, 10)}  # of which all but the true one are targets
         parts = [library.APGD(model, steps=100, loss="ce", **options)]
@@ -242,15 +253,6 @@ def _constant(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def _check_images(attack: Attack, inputs: Tensor) -> None:
-    if inputs.ndim != 4 or not inputs.is_floating_point():
-        hint = "; turn bytes into floats and divide by 255" if inputs.dtype == torch.uint8 else ""
-        raise InvalidArgumentError(
-            f"{attack.name} takes floating images (N, C, H, W), got {inputs.dtype} {tuple(inputs.shape)}{hint}"
-        )
-    check_unit_interval("images", inputs)
-
-
 def _check_gradient(gradient: Tensor) -> None:
     """Raise where the sign of a gradient would be taken of NaN, which is 0 and passes for a robust model."""
     if not bool(gradient.isfinite().all()):
@@ -273,7 +275,12 @@ def _classes(model: nn.Module, inputs: Tensor) -> int:
         return int(model(inputs[:1]).shape[1])
 
 
-def _torchattacks() -> Any:
+def torchattacks() -> Any:
+    """Import the library of the searches.
+
+    Raises:
+        InvalidArgumentError: it is not installed.
+    """
     try:
         return importlib.import_module("torchattacks")
     except ImportError:

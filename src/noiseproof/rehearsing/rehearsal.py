@@ -14,6 +14,7 @@ from noiseproof import seeding
 from noiseproof.data import Splits
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.evaluation.attacks import is_attack
+from noiseproof.evaluation.suitability import require_suitable
 from noiseproof.experiments import comparison_folder
 from noiseproof.methods import METHODS
 from noiseproof.progress import ProgressReporter, Silent
@@ -150,6 +151,8 @@ def rehearse(
             runs.append(rehearsed_run(settled, folder, overwrite=overwrite, resume=resume, measured=comparing))
     started = time.perf_counter()
     data = _data(base)
+    if comparing:
+        require_suitable(base.evaluate.perturbations, data.test)
     seconds = time.perf_counter() - started
     _check_data(runs, data)
     costs = _costs(runs, data, comparing, progress or Silent())

@@ -29,11 +29,12 @@ from noiseproof.errors import (
     RunBusyError,
 )
 from noiseproof.evaluation import evaluate
-from noiseproof.files import sole_user
+from noiseproof.evaluation.suitability import require_suitable
+from noiseproof.files import sole_user, write_text
 from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent, Task
 from noiseproof.scheduling.planned import EVALUATION_SEED, PlannedRun, measured_so_far
 from noiseproof.training import Run, train
-from noiseproof.training.folder import require_same_recipe
+from noiseproof.training.folder import DIVERGED, require_same_recipe
 from noiseproof.training.run import load_data
 
 __all__ = ["Divergence", "check_folders", "work"]
@@ -90,13 +91,18 @@ def work(
 def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: ProgressReporter) -> list[str]:
     """Do what no other process does, until all is done or the time is over."""
     data = _DataOfTheMoment()
-    wrong = {}
+    wrong: dict[str, str] = {}
     for run in planned:
         if run.done or run.recipe.name in wrong:
+            continue
+        if run.divergence is not None:
+            wrong[run.name] = Divergence(f"{run.name}: {run.divergence}")
             continue
         try:
             _stop_when_over(deadline)
             splits = data.of(run, planned)
+            if not run.trained:
+                require_suitable((*run.columns, *run.later), splits.part(run.part))
         except BudgetSpentError:
             break
         except NoiseproofError as error:
@@ -109,6 +115,7 @@ def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: Prog
         except BudgetSpentError:
             break
         except (NonFiniteLossError, NonFiniteWeightsError) as error:
+            write_text(run.folder / DIVERGED, f"{error}\n")
             wrong[run.name] = Divergence(f"{run.name}: {error}")
         except (NoiseproofError, OSError, torch.OutOfMemoryError) as error:
             wrong[run.name] = f"{run.name}: {error}"

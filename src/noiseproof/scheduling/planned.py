@@ -9,6 +9,7 @@ from noiseproof.errors import NoiseproofError
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.methods import METHODS
 from noiseproof.training import Recipe, Run
+from noiseproof.training.folder import DIVERGED
 from noiseproof.training.run import Part
 
 __all__ = ["EVALUATION_SEED", "PlannedRun", "measured_so_far"]
@@ -27,6 +28,7 @@ class PlannedRun:
         columns: perturbations to measure under.
         folder: of the run.
         part: of the data that it is measured on.
+        later: perturbations that it is to be measured under in the end, beside ``columns``.
     """
 
     row: str
@@ -35,6 +37,7 @@ class PlannedRun:
     columns: tuple[str, ...]
     folder: Path
     part: Part = "test"
+    later: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,6 +52,14 @@ class PlannedRun:
     def done(self) -> bool:
         """Whether it is trained and measured."""
         return self.trained and not self.unmeasured
+
+    @property
+    def divergence(self) -> str | None:
+        """How its training diverged, if it is known to: the same recipe would only do so again."""
+        try:
+            return None if self.trained else (self.folder / DIVERGED).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
 
     @property
     def unmeasured(self) -> list[str]:

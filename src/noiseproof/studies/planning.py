@@ -123,7 +123,8 @@ class Plan:
     def _run(self, trial: Trial, seed: int, part: Part, more: tuple[str, ...] = ()) -> PlannedRun:
         recipe = self.recipes[trial.name].for_run(self.recipes[trial.name].method, seed)
         folder = self.runs / trial.name / f"seed-{seed}"
-        return PlannedRun(trial.name, self.titles[trial.name], recipe, (*self.columns, *more), folder, part)
+        columns = (*self.columns, *more)
+        return PlannedRun(trial.name, self.titles[trial.name], recipe, columns, folder, part, self.transfer_columns)
 
 
 def measured(runs: Sequence[PlannedRun], columns: Sequence[str]) -> dict[str, dict[int, RobustnessReport]]:

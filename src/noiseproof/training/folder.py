@@ -11,10 +11,12 @@ from noiseproof.files import is_temporary
 from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import load_recipe
 
-__all__ = ["MEASURED", "clear", "inner_runs", "remove_leftovers", "require_free", "require_same_recipe"]
+__all__ = ["DIVERGED", "MEASURED", "clear", "inner_runs", "remove_leftovers", "require_free", "require_same_recipe"]
 
 # Folders of what was measured on the run's model or made from it, which mean nothing once it is trained again.
 MEASURED = ("evaluation", "validation", "certification", "analysis", "export")
+
+DIVERGED = "diverged.txt"  # how a training ended that was planned with others, so that none of them repeats it
 
 _PARTS = (
     "recipe.yaml",
@@ -23,6 +25,7 @@ _PARTS = (
     "method.safetensors",
     "last.ckpt",
     "previous.ckpt",
+    DIVERGED,
     *MEASURED,
     "tensorboard",
 )

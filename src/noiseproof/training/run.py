@@ -36,7 +36,7 @@ from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
 from noiseproof.training.fitting import make_trainer
-from noiseproof.training.folder import MEASURED, clear, remove_leftovers, require_free
+from noiseproof.training.folder import DIVERGED, MEASURED, clear, remove_leftovers, require_free
 from noiseproof.training.initial import check_source, require_apart, source_of
 from noiseproof.training.log import MetricsLog
 from noiseproof.training.recipe import Recipe
@@ -273,6 +273,7 @@ def _tidy(folder: Path) -> None:
     """Remove what a finished run no longer needs."""
     remove_checkpoints(folder)
     remove_leftovers(folder)
+    (folder / DIVERGED).unlink(missing_ok=True)
 
 
 def _load_data_first_process_first(recipe: Recipe) -> Splits:
