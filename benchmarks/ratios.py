@@ -58,7 +58,7 @@ def measure(
     repeats: int = 1,
     aim: float | None = None,
 ) -> Ratio:
-    """Time two functions in turns, the order changing from round to round, after one call of each that is not timed.
+    """Time two functions in turns, the order changing from round to round, after a call of each that is not timed.
 
     Args:
         name: what is timed.
@@ -96,6 +96,7 @@ def measure_timed(
 
 
 def _seconds(function: Callable[[], object], repeats: int) -> float:
+    synchronize()  # or what was given to a GPU before would count
     begun = time.perf_counter()
     for _ in range(repeats):
         function()

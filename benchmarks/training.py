@@ -1,8 +1,9 @@
 """Training as users run it: samples per second of each way to compute, against a loop with a DataLoader of pictures.
 
 On a GPU this tells what `train.precision`, `train.compile` and `train.deterministic` bring and cost there, and what
-share of the device's own speed at matrix products the network reaches. On a CPU give fewer steps and samples, and a
-smaller network.
+share of the device's own speed at matrix products the network reaches. Every timing compiles anew; where time is
+short, give fewer methods, samples and rounds. On a CPU give fewer steps too, and a smaller network. What is measured
+is written after each ratio.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 import noiseproof as npf
-from benchmarks.ratios import measure_timed, save, synchronize
+from benchmarks.ratios import Ratio, measure_timed, save, synchronize
 from noiseproof.data import ArrayDataset, Splits
 from noiseproof.methods import build_method
 from noiseproof.progress import Silent, Task
@@ -183,7 +184,14 @@ def main() -> None:
     plain = recipe(options, "normal", WAYS["fp32"])
     samples = options.steps * options.batch_size
 
-    ratios, speeds = [], {}
+    ratios: list[Ratio] = []
+    speeds: dict[str, float] = {}
+
+    def keep(**more: object) -> None:
+        """Write what is measured so far."""
+        told = {name: value for name, value in vars(options).items() if name != "json"}
+        save(options.json, ratios, samples_per_second=speeds, options=told, **more)
+
     for method in ["normal", *options.methods]:
         first, *others = (
             (
@@ -196,6 +204,7 @@ def main() -> None:
             ratio = measure_timed(f"{name}, against fp32", seconds, first[1], rounds=options.rounds)
             ratios.append(ratio)
             speeds |= {name: samples / ratio.candidate, first[0]: samples / ratio.baseline}
+            keep()
     fastest = max(WAYS, key=lambda way: speeds[f"normal, {way}"])
     ratios.append(
         measure_timed(
@@ -208,10 +217,7 @@ def main() -> None:
     done = flops_of_a_step(plain) / options.batch_size * speeds[f"normal, {fastest}"]
     able = flops_of_products(8192 if DEVICE.type == "cuda" else 1024)
     print(f"{done / 1e12:.3g} of {able / 1e12:.3g} TFLOP/s that products of matrices reach: {done / able:.1%}")  # noqa: T201
-    save(
-        options.json, ratios, samples_per_second=speeds, flops_per_second=done, flops_per_second_of_products=able,
-        options={name: value for name, value in vars(options).items() if name != "json"},
-    )  # fmt: skip
+    keep(flops_per_second=done, flops_per_second_of_products=able)
 
 
 if __name__ == "__main__":

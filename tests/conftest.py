@@ -1,6 +1,11 @@
-"""Shared fixtures. Tests run several processes side by side, so each keeps to one thread."""
+"""Shared fixtures. Tests run several processes side by side, so each keeps to one thread.
+
+All run on the CPU, so that a machine with a GPU tests the same; those in ``tests/gpu`` alone use one.
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 import torch
@@ -9,6 +14,8 @@ from torch import nn
 from noiseproof.models import FeatureClassifier
 
 torch.set_num_threads(1)
+if torch.accelerator.is_available():
+    os.environ["ACCELERATE_USE_CPU"] = "true"
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ Names are imported on first use, so that ``noiseproof --help`` need not load tor
 from __future__ import annotations
 
 import importlib
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from noiseproof.perturbations import Perturbation, perturbation
     from noiseproof.studies import Study, sweep
     from noiseproof.training import Run, train
+
+# cuBLAS repeats itself with this alone, and torch asks for it where training is to be deterministic. It is read at the
+# first product of the process, which may come long before, and costs some memory at most.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 try:
     __version__ = version("noiseproof")

@@ -39,6 +39,7 @@ from noiseproof.reporting import (
 from noiseproof.reporting.tables import to_csv
 from noiseproof.targets import Target
 from noiseproof.training import Recipe, Run, load_recipe, train
+from noiseproof.training.engine import native_device
 from noiseproof.training.recipe import EvaluateSettings
 from noiseproof.training.run import load_data
 
@@ -113,7 +114,9 @@ def compare(
                     data=data,
                     progress=reporter,
                 )
-                reports[method][seed] = evaluate_run(run, test=data.test, again=overwrite, progress=reporter)
+                reports[method][seed] = evaluate_run(
+                    run, test=data.test, again=overwrite, device=str(native_device()), progress=reporter
+                )
                 task.advance()
     caveat = next(run.recipe.caveat for by_seed in runs.values() for run in by_seed.values())  # one for all
     comparison = Comparison(base.name, reports, titles, caveat)

@@ -44,6 +44,7 @@ def reseed_global(seed: int, *what: str | int, device: torch.device) -> None:
     derived = derive_seed(seed, *what)
     torch.default_generator.manual_seed(derived)
     if device.type == "cuda":
-        torch.cuda.manual_seed(derived)
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(derived)
     elif device.type == "mps":
         torch.mps.manual_seed(derived)

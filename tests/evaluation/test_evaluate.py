@@ -383,3 +383,12 @@ def test_wrong_arguments_are_named(arguments: dict[str, object], message: str) -
 def test_an_unknown_perturbation_gets_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="unknown perturbation 'gausian'; did you mean 'gaussian'"):
         npf.evaluate(Linear(6), (X, Y), ["gausian:1"])
+
+
+def test_memory_that_is_full_is_not_taken_for_inputs_of_a_wrong_shape() -> None:
+    class Full(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        npf.evaluate(Full(), (torch.rand(4, 3), torch.tensor([0, 1, 0, 1])))

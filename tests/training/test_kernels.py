@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -206,6 +207,26 @@ def test_on_cuda_kernels_are_tried_out_unless_they_must_be_deterministic() -> No
         assert not torch.backends.cudnn.benchmark
         assert torch.backends.cudnn.deterministic
     assert settings() == before
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_compiler_times_no_kernels_where_the_same_bits_are_wanted(deterministic: bool) -> None:
+    config = importlib.import_module("torch._inductor.config")
+    with kernels(CPU, deterministic=deterministic, compiled=True):
+        assert config.deterministic is deterministic
+    assert config.deterministic is False
+
+
+def test_cublas_is_told_when_the_package_is_imported_and_a_users_word_stands() -> None:
+    code = (
+        "import os, sys, noiseproof; assert 'torch' not in sys.modules; print(os.environ['CUBLAS_WORKSPACE_CONFIG'])"
+    )
+    for given, wanted in (({}, ":4096:8"), ({"CUBLAS_WORKSPACE_CONFIG": ":16:8"}, ":16:8")):
+        bare = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**bare, **given}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == wanted
 
 
 def test_an_operator_without_a_deterministic_kernel_is_named() -> None:

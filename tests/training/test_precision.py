@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 import noiseproof as npf
 from noiseproof.progress import Silent, Task
@@ -68,6 +70,39 @@ def test_a_gpu_gets_bf16_from_ampere_on(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     assert engine.native_precision() == expected
+
+
+@pytest.mark.parametrize(
+    ("gpu", "flag", "expected"), [(True, "no", "cuda"), (True, "yes", "cpu"), (False, "no", "cpu")]
+)
+def test_a_run_is_measured_where_it_is_trained(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, flag: str, expected: str
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", flag)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert engine.native_device().type == expected
+
+
+@pytest.mark.parametrize("mode", [None, "default"])
+def test_compiling_rounds_no_products_of_what_follows(monkeypatch: pytest.MonkeyPatch, mode: str | None) -> None:
+    """Accelerate switches TF32 on for the whole process where it compiles on CUDA."""
+    before = torch.get_float32_matmul_precision()
+
+    class Switching(Accelerator):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            if given["dynamo_plugin"].backend != "NO":
+                torch.backends.cuda.matmul.allow_tf32 = True
+
+    monkeypatch.setattr(engine, "Accelerator", Switching)
+    try:
+        with engine.accelerate_as_it_was():
+            engine.make_accelerator("fp32", "cpu", mode)
+        assert torch.get_float32_matmul_precision() == before
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize(("native", "there"), [(True, "bf16"), (False, "fp32")])

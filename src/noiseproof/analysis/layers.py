@@ -151,6 +151,8 @@ def _pooled(model: FeatureClassifier, inputs: Tensor, wanted: dict[str, nn.Modul
         try:
             features = model.embed(inputs.to(weight.device, weight.dtype, copy=True))  # some models work in place
             model.head(features)
+        except torch.OutOfMemoryError:
+            raise  # no fault of the model's or of the inputs' shape
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             shape = tuple(inputs.shape)

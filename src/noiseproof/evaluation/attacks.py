@@ -75,6 +75,8 @@ class Attack(ABC):
                 function = _Function(model, images)
                 check_labels("labels", labels.cpu(), _classes(function, images), len(images))
                 found = self.search(function, images, labels.to(images.device))
+            except torch.OutOfMemoryError:
+                raise  # no fault of the model's or of the inputs' shape
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]
                 raise InvalidArgumentError(f"the attack {self.spec!r} cannot run on this model: {reason}") from error

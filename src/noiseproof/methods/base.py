@@ -56,7 +56,7 @@ class StepResult(NamedTuple):
     """What a step gives back.
 
     Attributes:
-        loss: 0-d, what is minimised.
+        loss: 0-d, what is minimised; it alone has a gradient.
         parts: named 0-d tensors that the loss is made of, before weighting.
         logits: (M, C) of the inputs that the softmax loss saw.
         labels: (M,) their labels.
@@ -66,6 +66,11 @@ class StepResult(NamedTuple):
     parts: dict[str, Tensor]
     logits: Tensor
     labels: Tensor
+
+    @classmethod
+    def of(cls, loss: Tensor, parts: Mapping[str, Tensor], logits: Tensor, labels: Tensor) -> StepResult:
+        """Cut what is only looked at off the graph: a compiled backward pass would else take a gradient for each."""
+        return cls(loss, {name: part.detach() for name, part in parts.items()}, logits.detach(), labels)
 
 
 class Method(nn.Module, ABC):

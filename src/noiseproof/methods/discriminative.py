@@ -71,7 +71,7 @@ class Discriminative(Method):
         terms = self.discriminative(clean, views.labels, self.model.head, noisy_embeddings=noisy)
         parts = {**softmax, **{name: term for name, term in terms._asdict().items() if name != "total"}}
         loss = torch.stack(list(softmax.values())).mean() + terms.total
-        return StepResult(loss, parts, logits, views.labels)
+        return StepResult.of(loss, parts, logits, views.labels)
 
     def _embedded(self, views: Views) -> tuple[Tensor, Tensor | None]:
         if "noisy" in self._wanted:

@@ -30,4 +30,4 @@ class Mixed(Method):
         logits = self.model.head(torch.cat([clean, noisy]))
         on_clean, on_noisy = (self.softmax_loss(half, views.labels) for half in logits.chunk(2))
         parts = {"softmax": on_clean, "softmax_noisy": on_noisy}
-        return StepResult((on_clean + on_noisy) / 2, parts, logits, views.labels.repeat(2))
+        return StepResult.of((on_clean + on_noisy) / 2, parts, logits, views.labels.repeat(2))

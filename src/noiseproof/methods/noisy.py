@@ -18,4 +18,4 @@ class Noisy(Method):
     def forward(self, views: Views) -> StepResult:
         logits = self.model(views.noisy)
         loss = self.softmax_loss(logits, views.labels)
-        return StepResult(loss, {"softmax_noisy": loss}, logits, views.labels)
+        return StepResult.of(loss, {"softmax_noisy": loss}, logits, views.labels)

@@ -18,4 +18,4 @@ class Normal(Method):
     def forward(self, views: Views) -> StepResult:
         logits = self.model(views.clean)
         loss = self.softmax_loss(logits, views.labels)
-        return StepResult(loss, {"softmax": loss}, logits, views.labels)
+        return StepResult.of(loss, {"softmax": loss}, logits, views.labels)

@@ -33,4 +33,4 @@ class Stability(Method):
         softmax = self.softmax_loss(logits, views.labels)
         distance = stability(clean, noisy)
         loss = softmax + self.options.weight * distance
-        return StepResult(loss, {"softmax": softmax, "stability": distance}, logits, views.labels)
+        return StepResult.of(loss, {"softmax": softmax, "stability": distance}, logits, views.labels)

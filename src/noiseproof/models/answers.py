@@ -22,6 +22,8 @@ def logits_of(model: Callable[[Tensor], Tensor], inputs: Tensor, *, least_classe
     """
     try:
         logits = model(inputs)
+    except torch.OutOfMemoryError:
+        raise  # no fault of the model's or of the inputs' shape
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InvalidArgumentError(f"the model cannot take inputs of shape {tuple(inputs.shape)}: {reason}") from error

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from noiseproof.explaining import Explanation, explain, write_figures
 from noiseproof.explaining.readings import reading
 from noiseproof.files import write_text
@@ -19,6 +17,7 @@ from noiseproof.paper.planning import Setting
 from noiseproof.progress import ProgressReporter
 from noiseproof.scheduling import PlannedRun
 from noiseproof.training import Run
+from noiseproof.training.engine import native_device
 from noiseproof.training.run import load_data
 
 __all__ = ["figure_parts"]
@@ -59,8 +58,7 @@ def figure_parts(
     finished, data = [Run(run.folder) for run in runs], load_data(runs[0].recipe)
     for run in finished:
         run.check_data(data)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = explain(finished, limit=limit, data=data, device=device, progress=progress)
+    found = explain(finished, limit=limit, data=data, device=str(native_device()), progress=progress)
     note = "" if setting.comparable(experiment) else "Not at the paper's scale or settings."
     files, table = write_figures(found, [experiment.name], folder, note=note)
     first = next(iter(found.values()))

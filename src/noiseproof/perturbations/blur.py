@@ -12,6 +12,7 @@ from torch.nn.functional import conv2d, pad
 
 from noiseproof.checks import check_range, check_whole
 from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.precision import full_float32
 
 __all__ = ["GaussianBlur", "MotionBlur"]
 
@@ -39,7 +40,8 @@ class GaussianBlur(Perturbation):
         radius = int(4 * self.std + 0.5)
         weights = _gaussian_weights(torch.arange(-radius, radius + 1), self.std).to(x)
         planes = pad(x.flatten(0, 1).unsqueeze(1), [radius] * 4, mode="replicate")
-        blurred = conv2d(conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+        with full_float32():
+            blurred = conv2d(conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
         return blurred.view(x.shape)
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from noiseproof.checks import check_range
 from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.precision import full_float32
 
 __all__ = ["DownUp", "Pixelate"]
 
@@ -65,7 +66,8 @@ class Pixelate(Perturbation):
             (_box_average(small, length) @ _box_average(length, small)).to(x)
             for length, small in ((length, _scaled(length, self.factor)) for length in x.shape[2:])
         )
-        return rows @ x @ columns.T
+        with full_float32():
+            return rows @ x @ columns.T
 
 
 def _scaled(length: int, factor: float) -> int:

@@ -34,6 +34,7 @@ from noiseproof.files import sole_user, write_text
 from noiseproof.progress import ConsoleProgress, ProgressReporter, Silent, Task
 from noiseproof.scheduling.planned import EVALUATION_SEED, PlannedRun, measured_so_far
 from noiseproof.training import Run, train
+from noiseproof.training.engine import native_device
 from noiseproof.training.folder import DIVERGED, require_same_recipe
 from noiseproof.training.run import load_data
 
@@ -160,7 +161,7 @@ def _measure(
     if not remaining:
         return
     report = measured_so_far(run)
-    model = trained.model("cuda" if torch.cuda.is_available() else "cpu")
+    model = trained.model(native_device())
     with progress.task(f"measure {run.name}", len(remaining)) as task:
         for spec in remaining:
             _stop_when_over(deadline)

@@ -17,6 +17,7 @@ __all__ = [
     "device_name",
     "is_main_process",
     "make_accelerator",
+    "native_device",
     "native_precision",
     "wait_for_everyone",
 ]
@@ -33,10 +34,12 @@ def make_accelerator(
     are compiled as they come, not as variables: an epoch has two, its batches and its last one.
 
     Accelerate keeps precision and device in a process-wide state that refuses to change; since runs that differ in
-    them may follow one another here, that part of the state is made anew.
+    them may follow one another here, that part of the state is made anew. And where it compiles, it lets float32
+    products be rounded to TF32 on CUDA from then on, in everything that follows: that is taken back.
     """
     _processes()
     AcceleratorState._reset_state()
+    products = torch.get_float32_matmul_precision() if compile_mode is not None else None
     accelerator = Accelerator(
         mixed_precision=_MIXED_PRECISION[precision],
         cpu=_on_cpu(),
@@ -48,6 +51,8 @@ def make_accelerator(
             use_regional_compilation=False,
         ),  # all of it, or the environment would have a say
     )
+    if products is not None:
+        torch.set_float32_matmul_precision(products)
     if device is not None:
         accelerator.state.device = torch.device(device)
     return accelerator
@@ -80,9 +85,14 @@ def native_precision() -> str:
     return "bf16" if any(there and name.endswith("bf16") for name, there in known.items()) else "fp32"
 
 
+def native_device() -> torch.device:
+    """Return where a run is measured, if nobody says where: on the CUDA GPU that it is trained on, else on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and not _on_cpu() else "cpu")
+
+
 def device_name() -> str:
     """Return what training runs on, for people: the GPU's name, or the processor's."""
-    if torch.cuda.is_available() and not _on_cpu():
+    if native_device().type == "cuda":
         return str(torch.cuda.get_device_name())
     name = getattr(torch.cpu, "get_capabilities", _capabilities_of_older_torch)().get("cpu_name")
     return f"{name}, {platform.machine()}" if name else f"{platform.machine()} CPU"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -13,18 +13,14 @@ from noiseproof.errors import InvalidArgumentError
 
 __all__ = ["kernels"]
 
-# cuBLAS repeats itself with this alone, and torch asks for it. It is read at the first product of the process, which
-# may come long before a deterministic training, and costs some memory at most.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
 
 @contextmanager
-def kernels(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+def kernels(device: torch.device, *, deterministic: bool, compiled: bool = False) -> Iterator[None]:
     """Choose kernels inside the block, for the whole process; torch's settings are put back after it.
 
     On CUDA, cuDNN tries its convolutions out on the first batch of each shape and takes the fastest, unless
-    ``deterministic``: then nothing is tried out, and an operator that adds in an order of its own is an error. CPUs
-    give the same bits either way, with the same number of threads.
+    ``deterministic``: then nothing is tried out, nor by the compiler of what is ``compiled``, and an operator that
+    adds in an order of its own is an error. CPUs give the same bits either way, with the same number of threads.
 
     Raises:
         InvalidArgumentError: ``deterministic``, and an operator inside has no deterministic kernel; or what is
@@ -40,7 +36,8 @@ def kernels(device: torch.device, *, deterministic: bool) -> Iterator[None]:
     if device.type == "cuda":
         cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
     try:
-        yield
+        with _compiler_as_told() if deterministic and compiled else nullcontext():
+            yield
     except RuntimeError as error:
         refused = _refusal(error, device, deterministic=deterministic)
         if refused is None:
@@ -50,6 +47,12 @@ def kernels(device: torch.device, *, deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         memory.fill_uninitialized_memory = fill
         cudnn.benchmark, cudnn.deterministic = tried_out, exact
+
+
+def _compiler_as_told() -> AbstractContextManager[object]:
+    """Inside the block torch's compiler chooses kernels by rules alone, never by timing them."""
+    config: Any = importlib.import_module("torch._inductor.config")
+    return cast("AbstractContextManager[object]", config.patch(deterministic=True))
 
 
 def _refusal(error: RuntimeError, device: torch.device, *, deterministic: bool) -> str | None:

@@ -25,10 +25,10 @@ def build_optimizer(
             momentum=settings.momentum,
             nesterov=settings.nesterov and settings.momentum > 0,
             weight_decay=settings.weight_decay,
-            fused=fused,
+            fused=fused or None,  # None leaves it to torch, which then takes one kernel for several weights
         )
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
+    return kind(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused or None)
 
 
 def build_scheduler(

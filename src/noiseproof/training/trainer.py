@@ -110,7 +110,7 @@ class Trainer:
         Raises:
             NonFiniteLossError: a part of the loss became NaN or infinite; names it, the epoch and the step.
             NonFiniteWeightsError: weights did, though the loss was finite; found where they would be kept.
-        InvalidArgumentError: see :func:`noiseproof.training.kernels.kernels`.
+            InvalidArgumentError: see :func:`noiseproof.training.kernels.kernels`.
             KeyboardInterrupt, SystemExit, BudgetSpentError: asked to stop, after the checkpoint.
         """
         with _aside(), self._kernels():
@@ -137,14 +137,16 @@ class Trainer:
                 with _aside(), self._kernels():
                     self._step(views)
                 if self.accelerator.device.type != "cpu":
-                    torch.accelerator.synchronize()
+                    torch.accelerator.synchronize(self.accelerator.device)
                 yield time.perf_counter() - started
                 if self.step == self.total_steps:
                     return
                 started = time.perf_counter()
 
     def _kernels(self) -> AbstractContextManager[None]:
-        return kernels(self.accelerator.device, deterministic=self.recipe.train.deterministic)
+        settings = self.recipe.train
+        compiled = settings.compile is not None
+        return kernels(self.accelerator.device, deterministic=settings.deterministic, compiled=compiled)
 
     def _epoch(
         self,
@@ -200,8 +202,8 @@ class Trainer:
         seeding.reseed_global(
             self.recipe.seed, "step", self.step, self.accelerator.process_index, device=self.accelerator.device
         )
+        self.optimizer.zero_grad()  # before the forward pass: no gradient then lies in the memory of a CUDA graph
         result = self.trained(views)
-        self.optimizer.zero_grad()
         self.accelerator.backward(result.loss)
         if settings.clip_grad_norm is not None:
             self.accelerator.clip_grad_norm_(self.trained.parameters(), settings.clip_grad_norm)
@@ -285,10 +287,12 @@ class Trainer:
 
 @contextmanager
 def _aside() -> Iterator[None]:
-    """Inside the block torch's global generators may be used, and a warning that means nothing is left out."""
+    """Inside the block torch's global generators may be used, and warnings that mean nothing are left out."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), warnings.catch_warnings():
         # torch warns of a first step that a gradient scaler left out
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        # and, compiling, recommends to round what is meant to be computed in full float32
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
         yield
 
 
