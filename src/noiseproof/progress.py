@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 __all__ = ["ConsoleProgress", "ProgressReporter", "Silent", "Task"]
+
+_SECONDS_BETWEEN_LINES = 60.0  # where no terminal watches
 
 
 class Task(Protocol):
@@ -39,7 +41,7 @@ class Silent:
 
 
 class ConsoleProgress:
-    """Bars while a terminal watches; otherwise a line when a piece of work is done.
+    """Bars while a terminal watches; otherwise a line a minute, and one when a piece of work is done.
 
     Args:
         console: where to write; standard error is usual, so that results alone go to standard output.
@@ -52,9 +54,9 @@ class ConsoleProgress:
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Task]:
         if not self._console.is_terminal:
-            plain = _PlainTask(title)
+            plain = _PlainTask(title, total, self._line)
             yield plain
-            self._console.print(plain.summary(), markup=False, emoji=False, highlight=False, soft_wrap=True)
+            self._line(plain.summary())
             return
         outermost = self._progress is None
         progress = self._progress or Progress(
@@ -78,6 +80,9 @@ class ConsoleProgress:
                 progress.stop()
                 self._progress = None
 
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
 
 class _BarTask:
     def __init__(self, progress: Progress, bar: TaskID) -> None:
@@ -91,11 +96,20 @@ class _BarTask:
 
 
 class _PlainTask:
-    def __init__(self, title: str) -> None:
-        self._title, self._note, self._start = title, "", time.perf_counter()
+    def __init__(self, title: str, total: int, say: Callable[[str], None]) -> None:
+        self._title, self._total, self._say = title, total, say
+        self._done, self._note = 0, ""
+        self._start = self._said = time.perf_counter()
 
-    def advance(self, amount: int = 1, note: str = "") -> None:  # noqa: ARG002
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self._done += amount
         self._note = note or self._note
+        if time.perf_counter() - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = time.perf_counter()
+            self._say(
+                f"{self._title}: {self._done:,} of {self._total:,} in {self._said - self._start:.0f} s"
+                + (f" ({self._note})" if self._note else "")
+            )
 
     def summary(self) -> str:
         seconds = time.perf_counter() - self._start

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +16,7 @@ import yaml
 import noiseproof as npf
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.training import load_recipe
+from noiseproof.training.trainer import Trainer
 from tests.cli.problems import CommandLine, contents
 
 
@@ -223,3 +227,54 @@ def test_an_interruption_exits_with_130(noiseproof: CommandLine, tiny: Path, mon
     assert outcome.code == 130
     assert "Traceback" not in outcome.err
     assert "interrupted" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "command", "again"),
+    [
+        (signal.SIGINT, 130, ["train", "-m", "normal"], "the same command with --resume goes on"),
+        (signal.SIGTERM, 143, ["train", "-m", "normal"], "the same command with --resume goes on"),
+        (signal.SIGTERM, 143, ["compare", "--methods", "normal", "--seeds", "0"], "the same command goes on"),
+    ],
+)
+def test_what_is_stopped_says_how_far_it_is_and_how_to_go_on(
+    noiseproof: CommandLine,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+    command: list[str],
+    again: str,
+) -> None:
+    step = Trainer._step
+
+    def signalled(trainer: Trainer, views: Any) -> None:
+        step(trainer, views)
+        if trainer.step == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Trainer, "_step", signalled)
+    name, *options = command
+    outcome = noiseproof(name, tiny, *options, "--set", "train.max_steps=4", "--set", "train.epochs=4", "--out", "out")
+    assert outcome.code == code
+    folder = "out" if name == "train" else "out/normal/seed-0"
+    assert f"stopped after step 2 of 4, checkpoint in {folder}; {again}" in outcome.err
+    if name == "train":
+        assert "noiseproof train with --resume" in noiseproof.mistake("evaluate", "out")
+
+
+def test_to_go_on_and_to_begin_anew_are_not_asked_for_together(noiseproof: CommandLine, tiny: Path) -> None:
+    assert "give one of them" in noiseproof.mistake("train", tiny, "--resume", "--overwrite")
+
+
+def test_a_training_that_learnt_nothing_says_so(noiseproof: CommandLine, tiny: Path) -> None:
+    still = noiseproof.done("train", tiny, "-m", "normal", "--set", "train.optimizer.lr=1e-12", "--out", "still")
+    assert "note: the training accuracy is no better than chance, 10 %; try a smaller" in still
+
+
+def test_data_of_ones_own_does_not_get_the_description_of_the_recipes() -> None:
+    told = load_recipe("digits", {"data.source": "npz:mine.npz"}).description
+    assert told == "The settings of digits, with other data."
+    own = {"data.source": "npz:mine.npz", "description": "Mine."}
+    assert load_recipe("digits", own).description == "Mine."
+    assert "handwritten" in load_recipe("digits", {"data.source": "digits"}).description

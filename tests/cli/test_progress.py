@@ -25,6 +25,22 @@ def test_elsewhere_than_on_a_terminal_a_line_says_what_is_done() -> None:
     assert re.fullmatch(r"train normal, seed 0: done in \d+\.\d s \(loss 1\.5\)\n", stream.getvalue())
 
 
+def test_long_work_says_every_minute_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"time": 0.0}
+    monkeypatch.setattr("noiseproof.progress.time.perf_counter", lambda: clock["time"])
+    progress, stream = plain()
+    with progress.task("train normal, seed 0", 2000) as task:
+        for step in range(1, 11):
+            clock["time"] = 20.0 * step
+            task.advance(200, "loss 1.5" if step > 4 else "")
+    assert stream.getvalue().splitlines() == [
+        "train normal, seed 0: 600 of 2,000 in 60 s",
+        "train normal, seed 0: 1,200 of 2,000 in 120 s (loss 1.5)",
+        "train normal, seed 0: 1,800 of 2,000 in 180 s (loss 1.5)",
+        "train normal, seed 0: done in 200.0 s (loss 1.5)",
+    ]
+
+
 def test_tasks_inside_a_task_come_first() -> None:
     progress, stream = plain()
     with progress.task("outer", 1) as outer:

@@ -392,3 +392,11 @@ def test_memory_that_is_full_is_not_taken_for_inputs_of_a_wrong_shape() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         npf.evaluate(Full(), (torch.rand(4, 3), torch.tensor([0, 1, 0, 1])))
+
+
+def test_probabilities_in_place_of_logits_are_told() -> None:
+    data = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    network = nn.Linear(4, 3)
+    with pytest.warns(UserWarning, match="look like probabilities, but are taken for logits"):
+        report = npf.evaluate(nn.Sequential(network, nn.Softmax(1)), data)
+    assert report["clean"].mean == npf.evaluate(network, data)["clean"].mean  # without a warning

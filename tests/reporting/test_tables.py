@@ -157,3 +157,30 @@ def test_the_table_of_one_report() -> None:
         ["uniform:1", "40.0", "", "16.8 to 68.7", "40.0", "1"],
     ]  # fmt: skip
     assert "10 samples" in table.caption
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 100, 200])
+def test_on_a_narrow_terminal_columns_are_shown_in_parts_and_no_number_is_broken(width: int) -> None:
+    table = comparison_table(comparison())
+    shown = terminal(table, width)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= width
+    for row in table.rows:
+        for entry in row[1:]:
+            assert any(str(entry) in line for line in lines), entry
+    assert all(shown.count(heading) == 1 for heading in table.columns[1:])
+    assert " ".join(shown.split()).count("over 3 draws of the noise") == 1
+
+
+def test_long_headings_are_broken_between_words_where_it_is_narrow() -> None:
+    table = Table("t", ("Name", "no difference shown at all"), ((Entry("row"), Entry("1.5")),), "c")
+    assert "no difference shown at all" in terminal(table, 80)
+    narrow = terminal(table, 20)
+    assert "no difference shown at all" not in narrow
+    assert "difference" in narrow
+    assert "1.5" in narrow
+
+
+def test_a_table_without_rows_or_columns_is_shown() -> None:
+    assert "Name" in terminal(Table("t", ("Name", "a"), (), "c"), 10)
+    assert "row" in terminal(Table("t", ("Name",), ((Entry("row"),),), "c"), 10)

@@ -292,3 +292,14 @@ def test_overwrite_wins_over_resume(tmp_path: Path, whole: Run) -> None:
     except npf.errors.NoiseproofError:
         return
     assert_same_run(run, whole)
+
+
+def test_another_preset_that_changes_nothing_of_a_run_is_no_other_recipe(tmp_path: Path) -> None:
+    """``best`` says something of the discriminative method alone."""
+    few = {"train.max_steps": 2, "train.epochs": 1}
+    run = npf.train("digits", "mixed", 0, few, tmp_path / "mixed")
+    again = npf.train("digits", "mixed", 0, {**few, "preset": "best"}, run.folder, resume=True)
+    assert again.folder == run.folder
+    npf.train("digits", "discriminative", 0, few, tmp_path / "ours")
+    with pytest.raises(RunFolderError, match=r"methods\.discriminative\.delta_v is 0\.5 there, 2\.0 here"):
+        npf.train("digits", "discriminative", 0, {**few, "preset": "best"}, tmp_path / "ours", resume=True)

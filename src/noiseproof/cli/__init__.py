@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (NoiseproofError, OSError) as error:
         if debug:
             traceback.print_exc()
-        _say("error:", "bold red", str(error))
+        _say("error:", "bold red", _of_system(error) if isinstance(error, OSError) else str(error))
         code = code_for(error)
     except Exception as error:
         # Typer's complaints about wrong usage; their class is click's in older versions, Typer's own in newer ones.
@@ -86,6 +86,13 @@ def main(arguments: list[str] | None = None) -> None:
     if code == ExitCode.INTERRUPTED:
         errors().print("interrupted", highlight=False)
     sys.exit(int(code))
+
+
+def _of_system(error: OSError) -> str:
+    """What the operating system complains of, in its words and with the file's name, but without its number."""
+    if error.strerror is None or isinstance(error, NoiseproofError):
+        return str(error)
+    return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

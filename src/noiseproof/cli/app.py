@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.text import Text
+from typer.core import TyperGroup
 
-from noiseproof.cli.console import output
+from noiseproof.cli.console import errors, output
 from noiseproof.cli.exit_codes import in_words
 
 __all__ = ["app"]
 
+
+class _Commands(TyperGroup):
+    """Says how far a training was that is stopped, and how to go on: Typer keeps no more of it than an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            option = " with --resume" if ctx.invoked_subcommand == "train" else ""
+            for note in getattr(stopped, "__notes__", []):
+                errors().print(Text(f"{note}; the same command{option} goes on"), highlight=False, soft_wrap=True)
+            raise
+
+
 app = typer.Typer(
     name="noiseproof",
+    cls=_Commands,
     help="Train, measure and explain classifiers that keep working on noisy input.",
     epilog=in_words(),
     no_args_is_help=True,

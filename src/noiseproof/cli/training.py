@@ -49,7 +49,10 @@ def train(
 ) -> None:
     """Train one method and leave a run folder."""
     import noiseproof
+    from noiseproof.errors import InvalidArgumentError
 
+    if resume and overwrite:
+        raise InvalidArgumentError("--resume goes on with a run and --overwrite replaces it: give one of them")
     if dry_run:
         from noiseproof.rehearsing import rehearse
         from noiseproof.training import load_recipe
@@ -69,6 +72,12 @@ def train(
     )
     if caveat := run.recipe.caveat:
         show(f"note: {caveat}")
+    chance = 1 / run.num_classes
+    if last["accuracy"] <= 1.1 * chance:
+        show(
+            f"note: the training accuracy is no better than chance, {100 * chance:.0f} %; try a smaller "
+            "train.optimizer.lr, train.clip_grad_norm=1, more epochs, or --method mixed"
+        )
 
 
 @app.command()

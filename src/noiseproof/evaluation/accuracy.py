@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -126,8 +127,20 @@ def _answers(
     views = [seen(model, draw, inputs, labels, seed, block.number) for draw in group]
     logits = torch.cat([logits_of(model, batch) for batch in torch.cat(views).to(dtype).split(batch_size)])
     check_known_labels(block.labels, logits.shape[1])
+    if block.number == 0 and _are_probabilities(logits):
+        warnings.warn(
+            "the model's outputs look like probabilities, but are taken for logits: accuracy is right, confidence and "
+            "calibration are not; leave out the softmax at its end",
+            stacklevel=4,
+        )
     sure, chosen = logits.float().softmax(1).max(1)
     return chosen.view(len(group), -1).eq(labels).cpu(), sure.view(len(group), -1).cpu()
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Whether every row (N, C) is ≥ 0 and sums to 1, and not all are labels written as rows of 0 and 1."""
+    rows = logits.float()
+    return bool((rows >= 0).all() and (rows.sum(1) - 1).abs().max() < 1e-3 and (rows.frac() > 0).any())
 
 
 def _grouped(queue: Sequence[Look], size: int) -> Iterator[Sequence[Look]]:

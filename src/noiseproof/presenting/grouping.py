@@ -201,12 +201,9 @@ def _row(row: list[tuple[Recipe, Run]], recipes: list[Recipe], differing: Mappin
     recipe = row[0][0]
     mine = [place for place, other in enumerate(recipes) if other.method == recipe.method]
     place = next(index for index in mine if recipes[index] is recipe)
-    told = [
-        f"{_name(path)} {_value(values[place])}"
-        for path, values in differing.items()
-        if any(values[index] != values[place] for index in mine)
-    ]
-    title = ", ".join([METHODS[recipe.method].title_in(recipe.preset), *told])
+    told = _told(differing, place, mine)
+    titles = [METHODS[other.method].title_in(other.preset) for other in recipes]
+    title = ", ".join([titles[place], *_told(differing, place, [i for i in mine if titles[i] == titles[place]])])
     runs: dict[int, Run] = {}
     for each, run in sorted(row, key=lambda pair: pair[0].seed):
         if each.seed in runs:
@@ -215,6 +212,15 @@ def _row(row: list[tuple[Recipe, Run]], recipes: list[Recipe], differing: Mappin
             )
         runs[each.seed] = run
     return Row(", ".join([recipe.method, *told]), title, runs)
+
+
+def _told(differing: Mapping[str, list[Any]], place: int, among: Sequence[int]) -> list[str]:
+    """The settings in which the recipe at ``place`` differs from any other ``among`` those at some places."""
+    return [
+        f"{_name(path)} {_value(values[place])}"
+        for path, values in differing.items()
+        if any(values[index] != values[place] for index in among)
+    ]
 
 
 def _name(path: str) -> str:

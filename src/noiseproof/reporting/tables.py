@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import rich.table
-from rich import box
-from rich.text import Text
+from noiseproof.reporting.terminal import FittingTable
 
 __all__ = ["Entry", "Table", "decimals_for", "interval_text", "percent", "points", "short_name", "to_csv"]
 
@@ -46,17 +44,10 @@ class Table:
     rows: tuple[tuple[Entry, ...], ...]
     caption: str
 
-    def to_rich(self) -> rich.table.Table:
-        """Render for a terminal."""
-        shown = rich.table.Table(
-            title=Text(self.title), caption=Text(self.caption), box=box.SIMPLE_HEAD, title_justify="left",
-            caption_justify="left", pad_edge=False,
-        )  # fmt: skip
-        for index, column in enumerate(self.columns):
-            shown.add_column(Text(column), justify="left" if index == 0 else "right", overflow="fold")
-        for row in self.rows:
-            shown.add_row(*(Text(str(entry), style="bold" if entry.best else "") for entry in row))
-        return shown
+    def to_rich(self) -> FittingTable:
+        """Render for a terminal, as wide as it is."""
+        rows = [[(str(entry), entry.best) for entry in row] for row in self.rows]
+        return FittingTable(self.title, self.columns, rows, self.caption)
 
     def to_markdown(self) -> str:
         """Render as a Markdown table with its title and caption."""

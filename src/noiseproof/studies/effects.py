@@ -41,11 +41,14 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """``better`` or ``worse`` where both intervals exclude 0; one seed shows the samples' side alone."""
+        """``better`` or ``worse`` where both intervals exclude 0; one seed shows the samples' side alone.
+
+        ``the same`` where every sample was right as often: a setting without effect.
+        """
         both = [self.over_samples] if self.seeds == 1 else [self.over_samples, self.over_seeds]
         shown = "better" if all(each.low > 0 for each in both) else "worse" if all(e.high < 0 for e in both) else ""
         if not shown:
-            return "no difference shown"
+            return "the same" if self.mean == 0 and self.over_samples == (0, 0) else "no difference shown"
         return f"{shown} (one seed)" if self.seeds == 1 else shown
 
 

@@ -68,6 +68,7 @@ def require_same_recipe(
     there = load_recipe(folder / "recipe.yaml")
     settled = recipe.with_precision(there.train.precision)  # a run goes on in the precision that it began in
     known, wanted = there.for_run(there.method, there.seed).settings(), settled.settings()
+    known.pop("preset"), wanted.pop("preset")  # a name; what it stands for is in the other keys
     if "data_fingerprint" in there.provenance:  # what the data is, wherever it lies now, is looked at later
         known["data"].pop("source"), wanted["data"].pop("source")
     differences = _differences(known, wanted)

@@ -183,6 +183,11 @@ def _statistics(splits: Splits) -> tuple[list[float], list[float]]:
     """
     mean, std = splits.train.channel_statistics()
     floor = 0.1 * math.sqrt(sum(value**2 for value in std) / len(std))
+    if len(splits.train.input_shape) == 1 and min(std) < floor:
+        _warn(
+            f"the features differ in scale, with stds from {min(std):.3g} to {max(std):.3g}: noise is as strong on "
+            "each of them, and those that vary little are hardly seen; divide each by its std first"
+        )
     return mean, [max(value, floor) for value in std]
 
 

@@ -67,7 +67,16 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None
         layers = [below, _preset(own_preset), raw, changes]
     else:
         layers = [_preset(own_preset), below, raw, changes]
-    return Recipe.from_mapping(functools.reduce(_over, layers))
+    merged = functools.reduce(_over, layers)
+    if _source(changes) not in (None, _source(functools.reduce(_over, layers[:-1]))) and "description" not in changes:
+        merged["description"] = f"The settings of {merged.get('name')}, with other data."
+    return Recipe.from_mapping(merged)
+
+
+def _source(raw: Mapping[str, Any]) -> Any:
+    """Where a recipe's data comes from, if it says so."""
+    data = raw.get("data")
+    return data.get("source") if isinstance(data, Mapping) else None
 
 
 def _preset(name: Any) -> dict[str, Any]:

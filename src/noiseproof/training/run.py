@@ -31,7 +31,7 @@ from noiseproof.evaluation import RobustnessReport
 from noiseproof.files import sole_user, write_text
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
-from noiseproof.models.files import load_model, save_buffers, save_model
+from noiseproof.models.files import load_model, read_description, save_buffers, save_model
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
@@ -68,7 +68,10 @@ class Run:
         if not (self.folder / "recipe.yaml").is_file():
             raise RunFolderError(f"{self.folder} holds no run: there is no recipe.yaml in it")
         if not (self.folder / "model.safetensors").is_file():
-            raise RunFolderError(f"the run in {self.folder} did not finish: there is no model.safetensors in it")
+            raise RunFolderError(
+                f"the run in {self.folder} did not finish: there is no model.safetensors in it; the command that "
+                "began it goes on with it, noiseproof train with --resume"
+            )
 
     @property
     def recipe(self) -> Recipe:
@@ -81,6 +84,11 @@ class Run:
         """The method's title and the seed, for people."""
         recipe = self.recipe
         return f"{METHODS[recipe.method].title_in(recipe.preset)}, seed {recipe.seed}"
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the model tells apart."""
+        return len(read_description(self.folder / "model.safetensors").class_names)
 
     def model(self, device: torch.device | str = "cpu") -> FeatureClassifier:
         """Load the trained model, in evaluation mode."""
@@ -247,12 +255,17 @@ def _trained(
     log = MetricsLog(folder, keep_epochs=trainer.finished_epochs, tensorboard=settled.train.tensorboard, write=first)
     with log, progress.task(title, trainer.total_steps) as task, stop_between_steps(deadline) as stop:
         task.advance(trainer.step)
-        trainer.run(
-            task=task,
-            on_epoch=log.add,
-            checkpoint=lambda checkpointed: save_checkpoint(folder, checkpointed) if first else None,
-            stop=stop,
-        )
+        try:
+            trainer.run(
+                task=task,
+                on_epoch=log.add,
+                checkpoint=lambda checkpointed: save_checkpoint(folder, checkpointed) if first else None,
+                stop=stop,
+            )
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            if (folder / "last.ckpt").is_file():
+                stopped.add_note(f"stopped after step {trainer.step} of {trainer.total_steps}, checkpoint in {folder}")
+            raise
         if first:
             save_buffers(folder / "method.safetensors", trainer.method)
             save_model(folder / "model.safetensors", trainer.method.model, beginning.description)
