@@ -38,7 +38,8 @@ def write_page(
     folder: Path,
     command: str,
 ) -> Path:
-    """Write ``README.md``, ``study.yaml``, ``study.json`` and ``trials.csv``; the page takes in ``notes.md``.
+    """Write ``README.md``, ``study.yaml``, ``study.json`` and, if any are tried, ``trials.csv``; the page takes in
+    ``notes.md``.
 
     Args:
         plan: of the study.
@@ -74,7 +75,8 @@ def write_page(
     write_text(folder / "README.md", "\n\n".join(filter(None, parts)) + "\n")
     write_text(folder / "study.yaml", _as_yaml(plan, changes))
     write_text(folder / "study.json", json.dumps(_finite(summary), indent=2, ensure_ascii=False) + "\n")
-    write_text(folder / "trials.csv", to_csv(records))
+    if records:
+        write_text(folder / "trials.csv", to_csv(records))
     return folder / "README.md"
 
 
