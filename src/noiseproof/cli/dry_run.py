@@ -12,8 +12,9 @@ from noiseproof.cli.console import output
 if TYPE_CHECKING:
     from noiseproof.rehearsing import MethodCost, Rehearsal, RehearsedRun, Span
     from noiseproof.reporting import Table
+    from noiseproof.studies.preview import Preview
 
-__all__ = ["show_rehearsal"]
+__all__ = ["show_preview", "show_rehearsal"]
 
 
 def show_rehearsal(found: Rehearsal) -> None:
@@ -30,6 +31,24 @@ def show_rehearsal(found: Rehearsal) -> None:
         show(f"  {run.folder}  {_state(run, found)}")
     if found.costs:
         show(f"\n{_estimate(found)}")
+
+
+def show_preview(found: Preview) -> None:
+    """Print what a study would try, and how long it may take."""
+    from noiseproof.durations import in_words
+    from noiseproof.reporting.tables import Entry, Table
+
+    show("A dry run: nothing is written, and this is what would be done.")
+    titles = found.plan.titles
+    rows = tuple(
+        (Entry(titles[each.trial.name]), Entry(f"{each.left} of {each.trainings}"), Entry(_words(each.each)))
+        for each in found.trials
+    )
+    output().print(Table("", ("trial or rival", "trainings left", "each, with its measurement"), rows, "").to_rich())
+    count = sum(each.left for each in found.trials)
+    more = f" and at most {found.undecided} of finalists with further seeds" if found.undecided else ""
+    show(f"{_count(count, 'training')}{more}, in {found.plan.runs}")
+    show(f"It takes about {in_words(found.left.seconds)} on this machine as busy as it is now, one after another.")
 
 
 def _facts(found: Rehearsal) -> list[tuple[str, str]]:

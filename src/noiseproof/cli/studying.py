@@ -12,6 +12,7 @@ from rich.text import Text
 from noiseproof.cli.app import app
 from noiseproof.cli.common import (
     DataOption,
+    DryRunOption,
     SetOption,
     command_line,
     overrides_of,
@@ -20,6 +21,7 @@ from noiseproof.cli.common import (
     whole_numbers,
 )
 from noiseproof.cli.console import errors, output
+from noiseproof.cli.dry_run import show_preview
 from noiseproof.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def sweep(
     ] = None,
     jobs: Annotated[int, typer.Option(help="Runs made side by side.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; by default below runs/.")] = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Try settings, choose on the validation split, say what each change is worth, look at the test set once.
 
@@ -81,6 +84,11 @@ def sweep(
         final_seeds=None if final_seeds is None else whole_numbers("--final-seeds", final_seeds),
     )  # fmt: skip
     folder = out or _usual_folder(what, study, from_file=not vary)
+    if dry_run:
+        from noiseproof.studies.preview import preview
+
+        show_preview(preview(study, overrides_of(changes, data), folder, look=look, progress=progress()))
+        return
     made = noiseproof.sweep(
         study, overrides_of(changes, data), folder, look=look, jobs=jobs,
         budget=None if budget is None else seconds(budget), command=command_line(), progress=progress(),
