@@ -237,6 +237,11 @@ def test_mean_and_std_stand_in_front_of_the_model(here: Path) -> None:
     torch.testing.assert_close(logits(behind.model, plain.test), expected)
 
 
+def test_mean_and_std_of_bytes_are_refused_for_pictures(here: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"a mean of 123\.7 is too much: divide mean and std by 255"):
+        load_target("code_of_targets:make", data="digits", mean=[123.7], std=[58.4])
+
+
 @pytest.mark.parametrize("more", [{"mean": [0.3]}, {"std": [0.3]}])
 def test_mean_and_std_go_together(here: Path, more: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match="mean and std go together"):

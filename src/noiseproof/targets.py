@@ -103,6 +103,10 @@ def load_target(
             f"{target} is no run folder, so it has no test set: name one with --data, as digits"
         )
     samples = _samples(data, image_size, test)
+    if mean is not None and len(samples.input_shape) == 3 and max(mean) > 1:
+        raise InvalidArgumentError(
+            f"pictures are in [0, 1] here, so a mean of {max(mean):g} is too much: divide mean and std by 255"
+        )
     network = _network(target, path, model, samples)
     if mean is not None and std is not None:
         network = nn.Sequential(Normalize(mean, std), network)

@@ -275,6 +275,7 @@ def archive(path: Path, labels: list[int], names: list[str] | None = None) -> di
     ("labels", "names", "message"),
     [
         ([0, 2] * 20, None, "no training sample has the class 1"),
+        ([1, 2] * 20, None, "no training sample has the class 0; labels count from 0"),
         ([0, 1] * 20, ["cat", "dog", "cow", "yak"], "no training sample has the class cow, yak"),
         ([0] * 40, None, "has 1 class; at least 2 are needed"),
         ([0] * 40, ["cat", "dog"], "no training sample has the class dog"),
