@@ -163,6 +163,12 @@ def test_with_mean_and_std_it_takes_pixels_in_the_unit_interval() -> None:
     assert not torch.allclose(logits_of(split, x), logits_of(module, x))
 
 
+def test_mean_and_std_of_another_number_of_channels_are_refused_by_an_example() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(InvalidArgumentError, match="the input has 1 channels, but mean and std have 3 values"):
+        npf.FeatureClassifier.from_module(module, mean=[0.5] * 3, std=[0.2] * 3, example_input=torch.rand(2, 1, 8, 8))
+
+
 def test_one_mean_and_std_for_all_channels() -> None:
     module, x = mlp().eval(), torch.rand(3, 6)
     split = npf.FeatureClassifier.from_module(module, mean=0.5, std=0.25).eval()

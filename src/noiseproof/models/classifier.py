@@ -88,7 +88,8 @@ class FeatureClassifier(nn.Module):
 
         Raises:
             ModelSplitError: ``module`` cannot be split, with the reason.
-            InvalidArgumentError: one of ``mean`` and ``std`` without the other.
+            InvalidArgumentError: one of ``mean`` and ``std`` without the other, or of another number of channels than
+                ``example_input``.
         """
         if (mean is None) != (std is None):
             raise InvalidArgumentError("mean and std go together: give both or neither")
@@ -100,6 +101,8 @@ class FeatureClassifier(nn.Module):
             split = cls(backbone, module.head, module.normalize if normalize is None else normalize)
         else:
             split = cls(*split_at_last_linear(module, example_input), normalize)
+        if normalize is not None and example_input is not None:
+            normalize(example_input)  # which refuses another number of channels
         split.normalize.to(split.head.weight).train(module.training)
         split.training = module.training
         return split

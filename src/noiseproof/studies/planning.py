@@ -52,7 +52,8 @@ class Plan:
 
         Raises:
             RecipeError, UnknownNameError: a wrong key or value, with the trial's name.
-            InvalidArgumentError: trials or rivals of one name, or a score that is not measured.
+            InvalidArgumentError: trials or rivals of one name, options of a method that no trial is trained by, or a
+                score that is not measured.
         """
         trials = study.design_trials(_whole_numbers(study, changes))
         if not any(trial.name == BASE for trial in trials):  # a random design hardly draws the recipe as it is
@@ -65,6 +66,7 @@ class Plan:
         for trial in (*trials, *rivals):
             _require_one_measure(trial)
         recipes = {trial.name: _settled(study, changes, trial) for trial in (*trials, *rivals)}
+        _require_effect(study, {recipes[trial.name].method for trial in trials})
         known = {view(column).spec for column in recipes[BASE].evaluate.perturbations}
         for column in study.score:
             if view(column).spec not in known:
@@ -144,6 +146,17 @@ def _require_one_measure(trial: Trial) -> None:
             raise InvalidArgumentError(
                 f"{trial.name}: {path} cannot differ between trials, since all are measured alike; seeds of training "
                 "are the study's seeds, and what holds for all goes into set"
+            )
+
+
+def _require_effect(study: Study, methods: set[str]) -> None:
+    """Raise where an option varies of a method that no trial is trained by: all would be the same training."""
+    for each in study.vary:
+        root, _, rest = each.path.partition(".")
+        method = rest.partition(".")[0]
+        if root == "methods" and method not in methods:
+            raise InvalidArgumentError(
+                f"{each.path} varies, but what is trained is {', '.join(sorted(methods))}: set method={method}"
             )
 
 
