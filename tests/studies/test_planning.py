@@ -304,8 +304,6 @@ def test_a_perturbation_may_be_scored_by_another_spelling() -> None:
 
 def test_an_option_of_a_method_that_is_not_trained_is_refused() -> None:
     vary = {"methods.mixed.passes": ["joint", "separate"]}
-    with pytest.raises(
-        InvalidArgumentError, match=r"methods\.mixed\.passes varies, but what is trained is normal"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"methods\.mixed\.passes varies, but what is trained is normal"):
         planned(vary=vary)
     assert len(planned(vary={"method": ["normal", "mixed"], **vary}).trials) == 3
