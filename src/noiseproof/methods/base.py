@@ -87,6 +87,7 @@ class Method(nn.Module, ABC):
         title: what tables print; see :meth:`title_in`.
         views: the views it needs, of ``"clean"`` and ``"noisy"``; see :meth:`views_for`.
         label_smoothing: share of the softmax loss's target that is spread over all classes, in [0, 1).
+        class_weight: (C,) by which a sample of each class counts in the softmax loss; None for all alike.
     """
 
     name: ClassVar[str]
@@ -95,11 +96,13 @@ class Method(nn.Module, ABC):
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
     label_smoothing: float = 0.0
+    class_weight: Tensor | None
 
     def __init__(self, model: FeatureClassifier, options: MethodOptions) -> None:
         super().__init__()
         self.model = model
         self.options = options
+        self.register_buffer("class_weight", None, persistent=False)
 
     @classmethod
     def views_for(cls, options: MethodOptions) -> tuple[str, ...]:  # noqa: ARG003
@@ -112,8 +115,11 @@ class Method(nn.Module, ABC):
         return cls.title
 
     def softmax_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """L_S (Eq. 3) of logits (M, C), with the label smoothing of the recipe."""
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        """L_S (Eq. 3) of logits (M, C), with the label smoothing and the class weights of the recipe."""
+        if self.class_weight is None:
+            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        each = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
+        return (each * self.class_weight[labels]).mean()
 
     @abstractmethod
     def forward(self, views: Views) -> StepResult:

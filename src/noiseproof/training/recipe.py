@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 # Those of ``torch.compile``; "reduce-overhead" is the one with CUDA graphs.
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
-_LATER_TRAIN_KEYS = {"compile": None, "deterministic": False}
+_LATER_TRAIN_KEYS = {"class_weight": None, "compile": None, "deterministic": False}
 
 
 class _Settings(BaseModel):
@@ -96,7 +96,8 @@ class ScheduleSettings(_Settings):
 
 class TrainSettings(_Settings):
     """epochs and batch size (over all processes) of the training; ``max_steps`` ends it early; ``keep`` says which
-    weights are kept; ``ema_decay`` averages weights over time; ``precision`` is that of the network's passes, ``auto``
+    weights are kept; ``class_weight: balanced`` has every class count the same in the softmax loss, however many
+    samples it has; ``ema_decay`` averages weights over time; ``precision`` is that of the network's passes, ``auto``
     that of :func:`noiseproof.training.engine.native_precision`; ``compile`` has ``torch.compile`` make the forward and
     backward pass, in one of its modes; ``deterministic`` keeps a GPU to kernels that give the same bits every time;
     ``workers`` decode pictures that stay on disk; ``checkpoint_every`` counts epochs."""
@@ -108,6 +109,7 @@ class TrainSettings(_Settings):
     schedule: ScheduleSettings = ScheduleSettings()
     clip_grad_norm: float | None = Field(None, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weight: Literal["balanced"] | None = None
     ema_decay: float | None = Field(None, gt=0, lt=1)
     keep: Literal["last", "best-validation", "best-test"] = "best-validation"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"

@@ -21,6 +21,7 @@ from noiseproof.methods import Method
 from noiseproof.models import FeatureClassifier
 from noiseproof.perturbations import perturbation
 from noiseproof.progress import Task
+from noiseproof.training.balance import balanced_weights
 from noiseproof.training.batches import TrainingBatches, steps_for
 from noiseproof.training.engine import any_process, make_accelerator
 from noiseproof.training.kernels import kernels
@@ -58,6 +59,7 @@ class Trainer:
             torch.compiler.reset()  # torch stops compiling a function after a few settings, without a word
         self.accelerator = make_accelerator(settings.precision, device, settings.compile)
         method.label_smoothing = settings.label_smoothing
+        method.class_weight = balanced_weights(splits.train) if settings.class_weight == "balanced" else None
         method.to(memory_format=torch.channels_last)  # faster on the CPUs tried; no GPU was
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(method)
