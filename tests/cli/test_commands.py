@@ -269,7 +269,7 @@ def test_to_go_on_and_to_begin_anew_are_not_asked_for_together(noiseproof: Comma
 
 def test_a_training_that_learnt_nothing_says_so(noiseproof: CommandLine, tiny: Path) -> None:
     still = noiseproof.done("train", tiny, "-m", "normal", "--set", "train.optimizer.lr=1e-12", "--out", "still")
-    assert "note: the training accuracy is no better than chance, 10 %; try a smaller" in still
+    assert "\nthe training accuracy is no better than chance, 10 %; try a smaller" in still
 
 
 def test_data_of_ones_own_does_not_get_the_description_of_the_recipes() -> None:

@@ -75,7 +75,7 @@ def train(
     chance = 1 / run.num_classes
     if last["accuracy"] <= 1.1 * chance:
         show(
-            f"note: the training accuracy is no better than chance, {100 * chance:.0f} %; try a smaller "
+            f"the training accuracy is no better than chance, {100 * chance:.0f} %; try a smaller "
             "train.optimizer.lr, train.clip_grad_norm=1, more epochs, or --method mixed"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
@@ -51,8 +50,9 @@ def kernels(device: torch.device, *, deterministic: bool, compiled: bool = False
 
 def _compiler_as_told() -> AbstractContextManager[object]:
     """Inside the block torch's compiler chooses kernels by rules alone, never by timing them."""
-    config: Any = importlib.import_module("torch._inductor.config")
-    return cast("AbstractContextManager[object]", config.patch(deterministic=True))
+    from torch._inductor import config  # slow to import
+
+    return cast("AbstractContextManager[object]", cast("Any", config).patch(deterministic=True))
 
 
 def _refusal(error: RuntimeError, device: torch.device, *, deterministic: bool) -> str | None:

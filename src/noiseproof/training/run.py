@@ -286,7 +286,8 @@ def _tidy(folder: Path) -> None:
     """Remove what a finished run no longer needs."""
     remove_checkpoints(folder)
     remove_leftovers(folder)
-    (folder / DIVERGED).unlink(missing_ok=True)
+    if (folder / DIVERGED).is_file():
+        (folder / DIVERGED).unlink()
 
 
 def _load_data_first_process_first(recipe: Recipe) -> Splits:
