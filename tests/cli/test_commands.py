@@ -269,12 +269,15 @@ def test_to_go_on_and_to_begin_anew_are_not_asked_for_together(noiseproof: Comma
 
 def test_a_training_that_learnt_nothing_says_so(noiseproof: CommandLine, tiny: Path) -> None:
     still = noiseproof.done("train", tiny, "-m", "normal", "--set", "train.optimizer.lr=1e-12", "--out", "still")
-    assert "\nthe training accuracy is no better than chance, 10 %; try a smaller" in still
+    assert "\nthe training accuracy is no better than guessing one of 10 classes; try another" in still
+    assert "mixed" not in still
+    learnt = noiseproof.done("train", "vectors", "-m", "normal", "--set", "train.epochs=2", "--out", "learnt")
+    assert "guessing" not in learnt
 
 
 def test_data_of_ones_own_does_not_get_the_description_of_the_recipes() -> None:
     told = load_recipe("digits", {"data.source": "npz:mine.npz"}).description
-    assert told == "The settings of digits, with other data."
+    assert told == "The settings of the recipe digits, with data from npz:mine.npz."
     own = {"data.source": "npz:mine.npz", "description": "Mine."}
     assert load_recipe("digits", own).description == "Mine."
     assert "handwritten" in load_recipe("digits", {"data.source": "digits"}).description

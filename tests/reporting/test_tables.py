@@ -159,7 +159,7 @@ def test_the_table_of_one_report() -> None:
     assert "10 samples" in table.caption
 
 
-@pytest.mark.parametrize("width", [24, 40, 60, 80, 100, 200])
+@pytest.mark.parametrize("width", [36, 48, 60, 80, 100, 200])
 def test_on_a_narrow_terminal_columns_are_shown_in_parts_and_no_number_is_broken(width: int) -> None:
     table = comparison_table(comparison())
     shown = terminal(table, width)

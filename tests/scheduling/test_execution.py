@@ -313,9 +313,21 @@ def test_a_training_that_diverged_is_not_repeated(
     assert (len(again), again) == (2, told)
     assert all(isinstance(line, Divergence) for line in again)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert str(runs[0].folder) in told[0]
     shutil.rmtree(runs[0].folder)
     assert work(runs) == told
     assert runs[0].divergence is not None
+
+
+def test_a_divergence_on_other_data_is_not_taken_for_one_on_this(tmp_path: Path) -> None:
+    path = tmp_path / "cifar.npz"
+    how = setting(tmp_path, {"cifar10": cifar_like(path)}, changes={**SMALL, "methods.discriminative.alpha": 1e39})
+    runs = planned_runs("table1", how, seeds=[0], rows=["discriminative"])
+    work(runs)
+    change_pixels(path)
+    (line,) = work(runs)
+    assert not isinstance(line, Divergence)
+    assert "data" in line
 
 
 def test_what_will_be_measured_and_cannot_be_is_told_before_the_training(source: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from noiseproof.studies import preview as preview_module
 from noiseproof.studies import sweep
 from noiseproof.studies.preview import Preview, preview
 from tests.cli.problems import CommandLine, contents
-from tests.studies.problems import RATE, blobs, pretend, study
+from tests.studies.problems import RATE, SMALL, blobs, diverged, pretend, study
 
 RIVALS = {"noise": {"method": "noisy"}, "both": {"method": "mixed"}}
 
@@ -66,10 +66,29 @@ def test_what_is_done_is_not_left(source: str, tmp_path: Path, monkeypatch: pyte
     pretend(monkeypatch, 10, limit=1)
     sweep(study(rivals=RIVALS), {"data.source": source}, tmp_path / "out")
     assert numbers(preview(study(rivals=RIVALS), {"data.source": source}, tmp_path / "out"))["base"] == (0, 1)
+    given: dict[str, Any] = {"rivals": RIVALS, "final_seeds": [1, 2]}
     pretend(monkeypatch, 10)
-    sweep(study(rivals=RIVALS), {"data.source": source}, tmp_path / "out")
-    found = preview(study(rivals=RIVALS), {"data.source": source}, tmp_path / "out")
+    sweep(study(**given), {"data.source": source}, tmp_path / "out", look=False)
+    found = preview(study(**given), {"data.source": source}, tmp_path / "out")
+    assert (numbers(found)["noise"], found.undecided) == ((3, 3), 0)  # the base is the finalist
+    sweep(study(**given), {"data.source": source}, tmp_path / "out")
+    found = preview(study(**given), {"data.source": source}, tmp_path / "out")
     assert (found.undecided, found.left) == (0, Span(0, 0, 0))
+
+
+def test_a_training_that_diverged_is_not_left(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda run: diverged(run) if run.row == "base" else 10)
+    sweep(study(), {"data.source": source}, tmp_path / "out")
+    folder = tmp_path / "out" / "runs" / "base" / "seed-0"
+    folder.mkdir(parents=True)
+    (folder / "diverged.txt").write_text("became nan")
+    assert numbers(preview(study(), {"data.source": source}, tmp_path / "out")) == {"base": (0, 1), "lr=0.1": (0, 1)}
+
+
+def test_an_option_that_leaves_out_a_view_has_a_time_of_its_own(source: str, tmp_path: Path, timed: list[str]) -> None:
+    vary = {"methods.discriminative.lambda_noisy": [1.0, 0.5, 0.0]}
+    preview(study(vary=vary, set={**SMALL, "method": "discriminative"}), {"data.source": source}, tmp_path / "out")
+    assert len(timed) == 2
 
 
 def test_one_setting_and_its_rivals(source: str, tmp_path: Path) -> None:
@@ -88,6 +107,9 @@ def test_what_cannot_be_measured_is_told(source: str, tmp_path: Path) -> None:
     unsuitable = {"data.source": source, "evaluate.perturbations": ["clean", "jpeg:30"]}
     with pytest.raises(InvalidArgumentError, match="'jpeg:30' cannot be measured on this data"):
         preview(study(), unsuitable, tmp_path / "out")
+    with pytest.raises(InvalidArgumentError, match="'jpeg:50' cannot be measured on this data"):
+        preview(study(transfer=["jpeg:50"]), {"data.source": source}, tmp_path / "out")
+    assert preview(study(transfer=["jpeg:50"]), {"data.source": source}, tmp_path / "out", look=False).trials
 
 
 def test_the_command_prints_it(noiseproof: CommandLine) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -209,11 +210,27 @@ def test_on_cuda_kernels_are_tried_out_unless_they_must_be_deterministic() -> No
     assert settings() == before
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_the_compiler_times_no_kernels_where_the_same_bits_are_wanted(deterministic: bool) -> None:
+@COMPILER
+def test_the_compiler_times_no_kernels_where_the_same_bits_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not those of the backward pass, which on CUDA runs in a thread of autograd's."""
     config = importlib.import_module("torch._inductor.config")
-    with kernels(CPU, deterministic=deterministic, compiled=True):
-        assert config.deterministic is deterministic
+    graph: Any = importlib.import_module("torch._inductor.graph").GraphLowering
+    codegen, seen = graph.codegen, []
+
+    def noting(*arguments: Any, **given: Any) -> Any:
+        seen.append(config.deterministic)
+        return codegen(*arguments, **given)
+
+    monkeypatch.setattr(graph, "codegen", noting)
+    torch.compiler.reset()
+    x = torch.rand(3, requires_grad=True)
+    with torch._inductor.config.patch(fx_graph_cache=False), kernels(CPU, deterministic=True, compiled=True):
+        y = torch.compile(lambda x: (x * x).sin().sum())(x)
+        thread = threading.Thread(target=y.backward)
+        thread.start()
+        thread.join()
+    assert x.grad is not None
+    assert seen == [True, True]
     assert config.deterministic is False
 
 

@@ -105,6 +105,18 @@ def test_compiling_rounds_no_products_of_what_follows(monkeypatch: pytest.Monkey
         torch.set_float32_matmul_precision(before)
 
 
+def test_what_a_user_set_by_torchs_newer_names_stays_when_compiling() -> None:
+    products: Any = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "tf32"
+    try:
+        with engine.accelerate_as_it_was():
+            engine.make_accelerator("fp32", "cpu", "default")
+        assert products.fp32_precision == "tf32"
+    finally:
+        products.fp32_precision = before
+
+
 @pytest.mark.parametrize(("native", "there"), [(True, "bf16"), (False, "fp32")])
 def test_the_choice_is_told_and_written_into_the_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool, there: str

@@ -92,7 +92,8 @@ def _of_system(error: OSError) -> str:
     """What the operating system complains of, in its words and with the file's name, but without its number."""
     if error.strerror is None or isinstance(error, NoiseproofError):
         return str(error)
-    return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([error.strerror, *([" to ".join(names)] if names else [])])
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

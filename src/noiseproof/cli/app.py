@@ -18,12 +18,15 @@ class _Commands(TyperGroup):
     """Says how far a training was that is stopped, and how to go on: Typer keeps no more of it than an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        replacing = "--overwrite" in ctx.args
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, SystemExit) as stopped:
-            option = " with --resume" if ctx.invoked_subcommand == "train" else ""
+            with_ = " with --resume" if ctx.invoked_subcommand == "train" else ""
+            without = " without --overwrite" if replacing else ""
             for note in getattr(stopped, "__notes__", []):
-                errors().print(Text(f"{note}; the same command{option} goes on"), highlight=False, soft_wrap=True)
+                line = f"{note}; the same command{with_}{without} goes on"
+                errors().print(Text(line), highlight=False, soft_wrap=True)
             raise
 
 

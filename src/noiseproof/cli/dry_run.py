@@ -48,7 +48,10 @@ def show_preview(found: Preview) -> None:
     count = sum(each.left for each in found.trials)
     more = f" and at most {found.undecided} of finalists with further seeds" if found.undecided else ""
     show(f"{_count(count, 'training')}{more}, in {found.plan.runs}")
-    show(f"It takes about {in_words(found.left.seconds)} on this machine as busy as it is now, one after another.")
+    show(
+        f"It takes about {in_words(found.left.seconds)} on this machine as busy as it is now, one after another. Not "
+        "counted: the writing of files, compilation, attacks."
+    )
 
 
 def _facts(found: Rehearsal) -> list[tuple[str, str]]:

@@ -130,8 +130,8 @@ def _study(what: str, vary: list[str] | None, *, method: str | None, **given: An
     if is_study(what) and (Path(what).is_file() or not vary):
         if vary or method is not None or options:
             raise InvalidArgumentError(
-                "a study in a file says itself what is tried; only --set, --data, --test/--no-test, --budget, --jobs "
-                "and --out go with it"
+                "a study in a file says itself what is tried; only --set, --data, --test/--no-test, --budget, --jobs, "
+                "--dry-run and --out go with it"
             )
         return load_study(what)
     if not vary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -72,11 +73,12 @@ def train(
     )
     if caveat := run.recipe.caveat:
         show(f"note: {caveat}")
-    chance = 1 / run.num_classes
-    if last["accuracy"] <= 1.1 * chance:
+    chance, samples = 1 / run.num_classes, run.recipe.provenance["samples"]["train"]
+    if last["accuracy"] < chance + 3 * math.sqrt(chance * (1 - chance) / samples):
+        other = ", or --method mixed" if run.recipe.method in ("stability", "discriminative") else ""
         show(
-            f"the training accuracy is no better than chance, {100 * chance:.0f} %; try a smaller "
-            "train.optimizer.lr, train.clip_grad_norm=1, more epochs, or --method mixed"
+            f"the training accuracy is no better than guessing one of {run.num_classes} classes; try another "
+            f"train.optimizer.lr, train.clip_grad_norm=1, more epochs{other}"
         )
 
 

@@ -129,8 +129,8 @@ def _answers(
     check_known_labels(block.labels, logits.shape[1])
     if block.number == 0 and _are_probabilities(logits):
         warnings.warn(
-            "the model's outputs look like probabilities, but are taken for logits: accuracy is right, confidence and "
-            "calibration are not; leave out the softmax at its end",
+            "the model's outputs look like probabilities, but are taken for logits: accuracies are right, confidence, "
+            "calibration and attacks are not; leave out the softmax at its end",
             stacklevel=4,
         )
     sure, chosen = logits.float().softmax(1).max(1)

@@ -102,7 +102,7 @@ class FeatureClassifier(nn.Module):
         else:
             split = cls(*split_at_last_linear(module, example_input), normalize)
         if normalize is not None and example_input is not None:
-            normalize(example_input)  # which refuses another number of channels
+            normalize.check_channels(example_input.shape[1])
         split.normalize.to(split.head.weight).train(module.training)
         split.training = module.training
         return split

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
-
-from noiseproof.precision import full_float32
 
 __all__ = ["analysed", "evaluating"]
 
@@ -30,11 +29,21 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def analysed(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode, gradients for inputs alone, full float32: no autocast, no TF32. All is put back after it."""
     wanted = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    backends: Any = torch.backends
+    places = (
+        backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul, backends.mkldnn.conv,
+        backends.mkldnn.rnn,
+    )  # fmt: skip
+    precisions = [place.fp32_precision for place in places]
     try:
+        for place in places:
+            place.fp32_precision = "ieee"
         for parameter, _ in wanted:
             parameter.requires_grad_(False)
-        with full_float32(), evaluating(module), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        with evaluating(module), torch.enable_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
         for parameter, requires_grad in wanted:
             parameter.requires_grad_(requires_grad)
+        for place, precision in zip(places, precisions, strict=True):
+            place.fp32_precision = precision

@@ -36,11 +36,15 @@ class Normalize(nn.Module):
         self.register_buffer("mean", centre)
         self.register_buffer("std", scale)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.mean.numel() not in (1, x.shape[1]):
+    def check_channels(self, channels: int) -> None:
+        """Raise an :class:`InvalidArgumentError` where inputs have another number of channels than mean and std."""
+        if self.mean.numel() not in (1, channels):
             raise InvalidArgumentError(
-                f"the input has {x.shape[1]} channels, but mean and std have {self.mean.numel()} values"
+                f"the input has {channels} channels, but mean and std have {self.mean.numel()} values"
             )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_channels(x.shape[1])
         shape = (1, -1) + (1,) * (x.ndim - 2)
         normalised: Tensor = (x - self.mean.view(shape)) / self.std.view(shape)
         return normalised.to(x.dtype)  # a model of 16 bits may stand behind

@@ -91,6 +91,11 @@ class Perturbation(ABC):
         return self.spec
 
 
+def unrounded(x: Tensor) -> Tensor:
+    """Return a batch as products and convolutions are to see it: in float64 on CUDA, which rounds float32 to TF32."""
+    return x.double() if x.device.type == "cuda" else x
+
+
 def register(cls: type[Perturbation]) -> type[Perturbation]:
     """Class decorator that makes a perturbation known under its ``name``."""
     return PERTURBATIONS.register(cls.name)(cls)

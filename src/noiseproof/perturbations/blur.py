@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from noiseproof.checks import check_range, check_whole
-from noiseproof.perturbations.base import Perturbation, register
-from noiseproof.precision import full_float32
+from noiseproof.perturbations.base import Perturbation, register, unrounded
 
 __all__ = ["GaussianBlur", "MotionBlur"]
 
@@ -38,11 +37,10 @@ class GaussianBlur(Perturbation):
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002
         radius = int(4 * self.std + 0.5)
-        weights = _gaussian_weights(torch.arange(-radius, radius + 1), self.std).to(x)
-        planes = pad(x.flatten(0, 1).unsqueeze(1), [radius] * 4, mode="replicate")
-        with full_float32():
-            blurred = conv2d(conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-        return blurred.view(x.shape)
+        planes = pad(unrounded(x).flatten(0, 1).unsqueeze(1), [radius] * 4, mode="replicate")
+        weights = _gaussian_weights(torch.arange(-radius, radius + 1), self.std).to(planes)
+        blurred = conv2d(conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+        return blurred.view(x.shape).to(x.dtype)
 
 
 @register

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from noiseproof.checks import check_range
-from noiseproof.perturbations.base import Perturbation, register
-from noiseproof.precision import full_float32
+from noiseproof.perturbations.base import Perturbation, register, unrounded
 
 __all__ = ["DownUp", "Pixelate"]
 
@@ -62,12 +61,12 @@ class Pixelate(Perturbation):
         check_range("factor of the perturbation 'pixelate'", self.factor, 0, 1, open_low=True)
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002
+        pixels = unrounded(x)
         rows, columns = (
-            (_box_average(small, length) @ _box_average(length, small)).to(x)
+            (_box_average(small, length) @ _box_average(length, small)).to(pixels)
             for length, small in ((length, _scaled(length, self.factor)) for length in x.shape[2:])
         )
-        with full_float32():
-            return rows @ x @ columns.T
+        return (rows @ pixels @ columns.T).to(x.dtype)
 
 
 def _scaled(length: int, factor: float) -> int:

@@ -203,7 +203,10 @@ def _row(row: list[tuple[Recipe, Run]], recipes: list[Recipe], differing: Mappin
     place = next(index for index in mine if recipes[index] is recipe)
     told = _told(differing, place, mine)
     titles = [METHODS[other.method].title_in(other.preset) for other in recipes]
-    title = ", ".join([titles[place], *_told(differing, place, [i for i in mine if titles[i] == titles[place]])])
+    of_method = {path: values for path, values in differing.items() if path.startswith("methods.")}
+    alike = _told(of_method, place, [index for index in mine if titles[index] == titles[place]])
+    preset_tells = [each for each in _told(of_method, place, mine) if each not in alike]
+    title = ", ".join([titles[place], *(each for each in told if each not in preset_tells)])
     runs: dict[int, Run] = {}
     for each, run in sorted(row, key=lambda pair: pair[0].seed):
         if each.seed in runs:

@@ -22,7 +22,7 @@ Cells = Sequence[tuple[str, bool]]  # of a row: texts, and whether they are bold
 
 @dataclass(frozen=True)
 class FittingTable:
-    """What rich prints in the width that there is; no number is ever broken.
+    """What rich prints in the width that there is; no number that fits into it is broken.
 
     Attributes:
         title: above all parts.
@@ -41,7 +41,7 @@ class FittingTable:
         if names + sum(width + _BETWEEN for width in widths) > options.max_width:
             headings = [self._wrapped(column) for column in range(len(self.columns))]
             names, *widths = self._widths(headings)
-            names = min(names, max(_WIDEST_NAMES, self._longest_word))
+            names = min(names, max(_WIDEST_NAMES, self._longest_word), max(options.max_width // 2, 8))
         parts = list(_parts(widths, options.max_width - names))
         for number, part in enumerate(parts):
             yield self._part(headings, names, part, first=number == 0, last=number == len(parts) - 1)
@@ -55,7 +55,7 @@ class FittingTable:
         )  # fmt: skip
         shown.add_column(Text(headings[0]), overflow="fold", max_width=names)
         for column in columns:
-            shown.add_column(Text(headings[column]), justify="right", no_wrap=True)
+            shown.add_column(Text(headings[column]), justify="right", overflow="fold")
         for row in self.rows:
             shown.add_row(*(Text(row[each][0], style="bold" if row[each][1] else "") for each in (0, *columns)))
         return shown
@@ -69,7 +69,8 @@ class FittingTable:
         """The heading in lines that are no longer than its entries and its longest word."""
         entries = max((_width(row[column][0]) for row in self.rows), default=1)
         words = max(map(cell_len, self.columns[column].split()), default=1)
-        return "\n".join(textwrap.wrap(self.columns[column], max(entries, words, 1), break_long_words=False))
+        width = max(entries, words, 1)
+        return "\n".join(textwrap.wrap(self.columns[column], width, break_long_words=False, break_on_hyphens=False))
 
     @property
     def _longest_word(self) -> int:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -36,7 +36,7 @@ from noiseproof.scheduling.planned import EVALUATION_SEED, PlannedRun, measured_
 from noiseproof.training import Run, train
 from noiseproof.training.engine import native_device
 from noiseproof.training.folder import DIVERGED, require_same_recipe
-from noiseproof.training.run import load_data
+from noiseproof.training.run import check_data, load_data
 
 __all__ = ["Divergence", "check_folders", "work"]
 
@@ -96,12 +96,13 @@ def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: Prog
     for run in planned:
         if run.done or run.recipe.name in wrong:
             continue
-        if run.divergence is not None:
-            wrong[run.name] = Divergence(f"{run.name}: {run.divergence}")
-            continue
         try:
             _stop_when_over(deadline)
             splits = data.of(run, planned)
+            if run.divergence is not None:
+                check_data(run.folder, splits)
+                wrong[run.name] = _diverged(run, run.divergence)
+                continue
             if not run.trained:
                 require_suitable((*run.columns, *run.later), splits.part(run.part))
         except BudgetSpentError:
@@ -116,11 +117,16 @@ def _share(planned: Sequence[PlannedRun], deadline: float | None, progress: Prog
         except BudgetSpentError:
             break
         except (NonFiniteLossError, NonFiniteWeightsError) as error:
-            write_text(run.folder / DIVERGED, f"{error}\n")
-            wrong[run.name] = Divergence(f"{run.name}: {error}")
+            with suppress(OSError):  # it would only be told without being tried again
+                write_text(run.folder / DIVERGED, f"{error}\n")
+            wrong[run.name] = _diverged(run, str(error))
         except (NoiseproofError, OSError, torch.OutOfMemoryError) as error:
             wrong[run.name] = f"{run.name}: {error}"
     return list(wrong.values())
+
+
+def _diverged(run: PlannedRun, how: str) -> Divergence:
+    return Divergence(f"{run.name}: {how}; it is not repeated unless {run.folder} is deleted")
 
 
 class _DataOfTheMoment:
@@ -204,10 +210,14 @@ def _side_by_side(planned: Sequence[PlannedRun], deadline: float | None, jobs: i
         for worker in workers:
             worker.join()
     codes = [worker.exitcode or 0 for worker in workers]
+    stopped: BaseException | None = None
     if _INTERRUPTED in codes:
-        raise KeyboardInterrupt
-    if any(code in (-signal.SIGTERM, _TERMINATED) for code in codes):
-        raise SystemExit(_TERMINATED)
+        stopped = KeyboardInterrupt()
+    elif any(code in (-signal.SIGTERM, _TERMINATED) for code in codes):
+        stopped = SystemExit(_TERMINATED)
+    if stopped is not None:
+        stopped.add_note("stopped, with a checkpoint of every training that was under way")
+        raise stopped
     wrong = {
         f"a process ended with code {code}, killed for memory perhaps; its runs are left" for code in codes if code
     }

@@ -55,7 +55,7 @@ class PlannedRun:
 
     @property
     def divergence(self) -> str | None:
-        """How its training diverged, if it is known to: the same recipe would only do so again."""
+        """How its training diverged, if it did: on a CPU, and mostly elsewhere, the same recipe does so again."""
         try:
             return None if self.trained else (self.folder / DIVERGED).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from noiseproof.errors import RecipeError
+from noiseproof.errors import InvalidArgumentError, RecipeError
 from noiseproof.evaluation.views import view
 from noiseproof.studies.designs import Design, Trial, design_trials
 from noiseproof.studies.factors import Factor
@@ -113,6 +113,13 @@ class Study(BaseModel):
     def chooses(self) -> bool:
         """Whether there is more than one setting to choose from."""
         return bool(self.vary)
+
+    def check_look(self, look: bool) -> None:
+        """Raise an :class:`InvalidArgumentError` where nothing is chosen and nothing looked at."""
+        if not (self.chooses or look):
+            raise InvalidArgumentError(
+                "a study that varies nothing is its look at the test set: leave out --no-test (look=False)"
+            )
 
     @property
     def seeds_to_decide(self) -> tuple[int, ...]:

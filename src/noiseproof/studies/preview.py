@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noiseproof.errors import InvalidArgumentError
+from noiseproof.methods import METHODS
 from noiseproof.progress import ProgressReporter
 from noiseproof.rehearsing import Span, rehearse
-from noiseproof.scheduling import check_folders
+from noiseproof.scheduling import PlannedRun, check_folders
 from noiseproof.studies.declaration import Study, load_study
-from noiseproof.studies.designs import Trial
+from noiseproof.studies.designs import BASE, Trial
+from noiseproof.studies.findings import ranked
 from noiseproof.studies.planning import Plan
+from noiseproof.studies.planning import measured as reports_of
 from noiseproof.training import Recipe
 
 __all__ = ["Preview", "PreviewedTrial", "preview"]
@@ -74,17 +76,18 @@ def preview(
     Nothing is written or downloaded. Arguments and errors are those of ``sweep``.
     """
     declared = study if isinstance(study, Study) else load_study(study)
-    if not (declared.chooses or look):
-        raise InvalidArgumentError("a study that varies nothing is its look at the test set: leave out look=False")
+    declared.check_look(look)
     plan = Plan.of(declared, Path(out) / "runs", changes or {})
     check_folders(plan.deciding((*plan.trials, *plan.rivals)), "choose another folder with --out")
     costs: dict[str, Span] = {}
+    measured = {"evaluate.perturbations": [*plan.columns, *(plan.transfer_columns if look else ())]}
 
     def cost(recipe: Recipe) -> Span:
         key = _kind(recipe)
         if key not in costs:
             nowhere = plan.runs / "rehearsed"
-            found = rehearse(recipe, [recipe.method], [declared.seeds_to_decide[0]], out=nowhere, progress=progress)
+            seed = declared.seeds_to_decide[0]
+            found = rehearse(recipe, [recipe.method], [seed], measured, out=nowhere, progress=progress)
             costs[key] = found.costs[recipe.method].training + found.costs[recipe.method].evaluation
         return costs[key]
 
@@ -93,7 +96,7 @@ def preview(
     for trial in (*plan.trials, *(plan.rivals if look else ())):
         runs = plan.screening() if trial in plan.trials and declared.chooses else looked
         own = [run for run in runs if run.row == trial.name]
-        left = sum(not run.trained for run in own)
+        left = sum(_is_left(run) for run in own)
         rows.append(PreviewedTrial(trial, len(own), left, cost(plan.recipes[trial.name])))
     return Preview(plan, tuple(rows), _undecided(plan, look=look))
 
@@ -103,10 +106,19 @@ def _undecided(plan: Plan, *, look: bool) -> int:
     study = plan.study
     if not study.chooses:
         return 0
-    further = [run for run in plan.deciding(plan.trials) if run.recipe.seed not in study.seeds]
+    more = len(study.seeds_to_decide) - len(study.seeds)
+    if all(not _is_left(run) for run in plan.screening()):  # then it is known who they are
+        order = ranked(plan, reports_of(plan.screening(), plan.columns))[: study.finalists]
+        names = {trial.name for trial in order} | ({BASE} if look else set())
+        runs = plan.deciding([trial for trial in plan.trials if trial.name in names])
+        return sum(_is_left(run) for run in runs if run.recipe.seed not in study.seeds)
     base = 1 if look and study.finalists < len(plan.trials) else 0
-    most = (min(study.finalists, len(plan.trials)) + base) * (len(study.seeds_to_decide) - len(study.seeds))
-    return max(0, most - sum(run.trained for run in further))
+    return (min(study.finalists, len(plan.trials)) + base) * more
+
+
+def _is_left(run: PlannedRun) -> bool:
+    """Whether it would be trained: a training that diverged is not repeated."""
+    return not run.trained and run.divergence is None
 
 
 def _kind(recipe: Recipe) -> str:
@@ -117,6 +129,7 @@ def _kind(recipe: Recipe) -> str:
     settings["train"] = {
         key: value for key, value in settings["train"].items() if key not in ("optimizer", "schedule")
     }
+    settings["views"] = METHODS[recipe.method].views_for(recipe.options(recipe.method))
     settings["methods"] = [
         value for options in settings["methods"].values() for value in options.values() if isinstance(value, str)
     ]

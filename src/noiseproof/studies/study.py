@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from noiseproof.checks import check_range, check_whole
-from noiseproof.errors import InvalidArgumentError
 from noiseproof.files import write_text
 from noiseproof.progress import ProgressReporter
 from noiseproof.scheduling import Divergence, PlannedRun, check_folders, work
@@ -93,8 +92,7 @@ def sweep(
     deadline = None if budget is None else time.time() + check_range("budget", budget, 0, open_low=True)
     jobs = check_whole("jobs", jobs, 1)
     declared = study if isinstance(study, Study) else load_study(study)
-    if not (declared.chooses or look):
-        raise InvalidArgumentError("a study that varies nothing is its look at the test set: leave out look=False")
+    declared.check_look(look)
     folder = Path(out)
     plan = Plan.of(declared, folder / "runs", changes or {})
     folder.mkdir(parents=True, exist_ok=True)

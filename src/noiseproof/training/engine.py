@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -39,7 +40,8 @@ def make_accelerator(
     """
     _processes()
     AcceleratorState._reset_state()
-    products = torch.get_float32_matmul_precision() if compile_mode is not None else None
+    products: Any = torch.backends.cuda.matmul
+    before = products.fp32_precision
     accelerator = Accelerator(
         mixed_precision=_MIXED_PRECISION[precision],
         cpu=_on_cpu(),
@@ -51,8 +53,8 @@ def make_accelerator(
             use_regional_compilation=False,
         ),  # all of it, or the environment would have a say
     )
-    if products is not None:
-        torch.set_float32_matmul_precision(products)
+    if products.fp32_precision != before:
+        products.allow_tf32 = before == "tf32"  # as Accelerate set it; torch does not like two ways to be mixed
     if device is not None:
         accelerator.state.device = torch.device(device)
     return accelerator

@@ -109,5 +109,5 @@ def _check_classes(splits: Splits) -> None:
     absent = set(range(splits.train.num_classes)) - set(splits.train.labels.unique().tolist())
     if absent:
         names = ", ".join(splits.train.class_names[c] for c in sorted(absent))
-        hint = "; labels count from 0" if absent == {0} else ""
+        hint = "; labels count from 0" if absent == {0} and names == "0" else ""
         raise DataError(f"no training sample has the class {names}{hint}")

@@ -182,13 +182,18 @@ def _statistics(splits: Splits) -> tuple[list[float], list[float]]:
     would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
     """
     mean, std = splits.train.channel_statistics()
-    floor = 0.1 * math.sqrt(sum(value**2 for value in std) / len(std))
-    if len(splits.train.input_shape) == 1 and min(std) < floor:
+    varying = [value for value in std if value != 1] or std  # that of a constant column is given as 1
+    if len(splits.train.input_shape) == 1 and min(varying) < 0.1 * _root_mean_square(varying):
         _warn(
-            f"the features differ in scale, with stds from {min(std):.3g} to {max(std):.3g}: noise is as strong on "
-            "each of them, and those that vary little are hardly seen; divide each by its std first"
+            f"the features differ in scale, with stds from {min(varying):.3g} to {max(varying):.3g}: noise is as "
+            "strong on each of them, and those that vary little are hardly seen; divide each by its std first"
         )
+    floor = 0.1 * _root_mean_square(std)
     return mean, [max(value, floor) for value in std]
+
+
+def _root_mean_square(values: Sequence[float]) -> float:
+    return math.sqrt(sum(value**2 for value in values) / len(values))
 
 
 def _tell_of_the_head(trained: TrainedWeights, kept: bool, description: ModelDescription) -> None:

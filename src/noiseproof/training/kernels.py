@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -48,11 +48,18 @@ def kernels(device: torch.device, *, deterministic: bool, compiled: bool = False
         cudnn.benchmark, cudnn.deterministic = tried_out, exact
 
 
-def _compiler_as_told() -> AbstractContextManager[object]:
-    """Inside the block torch's compiler chooses kernels by rules alone, never by timing them."""
-    from torch._inductor import config  # slow to import
+@contextmanager
+def _compiler_as_told() -> Iterator[None]:
+    """Inside the block torch's compiler chooses kernels by rules alone, never by timing them.
 
-    return cast("AbstractContextManager[object]", cast("Any", config).patch(deterministic=True))
+    Its settings are those of a thread, so the backward pass is compiled here too, not in autograd's own thread later.
+    """
+    from torch._functorch import config as autograd  # slow to import
+    from torch._inductor import config as inductor
+
+    here = cast("Any", autograd).patch(force_non_lazy_backward_lowering=True)
+    with here, cast("Any", inductor).patch(deterministic=True):
+        yield
 
 
 def _refusal(error: RuntimeError, device: torch.device, *, deterministic: bool) -> str | None:

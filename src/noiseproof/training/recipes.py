@@ -68,8 +68,10 @@ def load_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any] | None
     else:
         layers = [_preset(own_preset), below, raw, changes]
     merged = functools.reduce(_over, layers)
-    if _source(changes) not in (None, _source(functools.reduce(_over, layers[:-1]))) and "description" not in changes:
-        merged["description"] = f"The settings of {merged.get('name')}, with other data."
+    source = _source(changes)
+    packaged = not isinstance(recipe, Recipe) and str(recipe) in recipe_names()
+    if packaged and source not in (None, _source(_over(below, raw))) and "description" not in changes:
+        merged["description"] = f"The settings of the recipe {recipe}, with data from {source}."
     return Recipe.from_mapping(merged)
 
 

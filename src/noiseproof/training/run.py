@@ -44,7 +44,9 @@ from noiseproof.training.recipes import dump_recipe, load_recipe
 from noiseproof.training.signals import stop_between_steps
 from noiseproof.training.trainer import EpochMetrics
 
-__all__ = ["Part", "Run", "default_folder", "load_data", "precision_for", "train", "with_provenance"]
+__all__ = [
+    "Part", "Run", "check_data", "default_folder", "load_data", "precision_for", "train", "with_provenance",
+]  # fmt: skip
 
 Part = Literal["test", "validation"]  # what a report is about
 
@@ -114,7 +116,7 @@ class Run:
 
     def check_data(self, splits: Splits) -> None:
         """Raise a :class:`RunFolderError` where ``splits`` is not the data that the run was made with."""
-        _check_data(self.folder, splits)
+        check_data(self.folder, splits)
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of every epoch."""
@@ -238,7 +240,7 @@ def _trained(
     state = load_checkpoint(folder, repair=first) if resume else None
     begun = None
     if state is not None:
-        _check_data(folder, splits)
+        check_data(folder, splits)
         check_source(folder, settled)
         begun = source_of(folder)
     trainer, beginning = make_trainer(settled, splits, begun=begun)
@@ -312,7 +314,7 @@ def load_data(recipe: Recipe) -> Splits:
     )
 
 
-def _check_data(folder: Path, splits: Splits) -> None:
+def check_data(folder: Path, splits: Splits) -> None:
     recipe = load_recipe(folder / "recipe.yaml")
     known = recipe.provenance.get("data_fingerprint")
     if known is not None and splits.fingerprint() != known:
