@@ -103,7 +103,7 @@ def load_target(
             f"{target} is no run folder, so it has no test set: name one with --data, as digits"
         )
     samples = _samples(data, image_size, test)
-    if mean is not None and len(samples.input_shape) == 3 and max(mean) > 1:
+    if mean is not None and len(samples.input_shape) == 3 and max(mean, default=0) > 1:
         raise InvalidArgumentError(
             f"pictures are in [0, 1] here, so a mean of {max(mean):g} is too much: divide mean and std by 255"
         )
