@@ -1,4 +1,4 @@
-"""Classes of unequal size: weights against scikit-learn's and against repeated samples."""
+"""Classes of unequal size: weights by hand, and against repeated samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 import noiseproof as npf
@@ -26,16 +25,12 @@ def data(labels: list[int], classes: int = 3) -> ArrayDataset:
     return ArrayDataset(inputs, torch.tensor(labels), [str(c) for c in range(classes)])
 
 
-def test_the_weights_are_those_of_scikit_learn() -> None:
+def test_the_weights_by_hand() -> None:
     labels = [0] * 7 + [1] * 2 + [2]
-    theirs = compute_class_weight("balanced", classes=np.arange(3), y=np.array(labels))
     found = balanced_weights(data(labels))
-    np.testing.assert_allclose(found.numpy(), theirs, rtol=1e-6)
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx([10 / 21, 10 / 6, 10 / 3])
     assert float(found[torch.tensor(labels)].mean()) == pytest.approx(1)
-
-
-def test_a_class_without_samples_gets_no_weight() -> None:
-    assert balanced_weights(data([0, 0, 2])).tolist() == [0.5, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

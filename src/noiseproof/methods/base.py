@@ -118,6 +118,7 @@ class Method(nn.Module, ABC):
         """L_S (Eq. 3) of logits (M, C), with the label smoothing and the class weights of the recipe."""
         if self.class_weight is None:
             return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        # not by its own weights: their mean over a batch would be another in every process that shares it
         each = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
         return (each * self.class_weight[labels]).mean()
 

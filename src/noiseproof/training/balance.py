@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +14,9 @@ __all__ = ["balanced_weights"]
 def balanced_weights(data: LabelledDataset) -> Tensor:
     """Return N / (C |C_c|), by which samples count if every class is to count the same: (C,) of float32.
 
-    Over the data set the weights average 1. They are those of scikit-learn's ``class_weight="balanced"``; a class
-    without samples, which has none to be weighted, gets 0.
+    Over the data set, in which every class has a sample, the weights average 1.
     """
-    counts = torch.bincount(data.labels, minlength=data.num_classes).to(torch.float32)
-    return torch.where(counts > 0, len(data) / (data.num_classes * counts.clamp_min(1)), 0.0)
+    from sklearn.utils.class_weight import compute_class_weight  # slow to import
+
+    weights = compute_class_weight("balanced", classes=np.arange(data.num_classes), y=data.labels.numpy())
+    return torch.as_tensor(weights, dtype=torch.float32)
