@@ -59,6 +59,23 @@ def titles(*folders: Path) -> list[str]:
     return [row.title for row in group(find_runs(folders))]
 
 
+def test_a_preset_in_the_title_tells_the_options_that_come_with_it(tmp_path: Path) -> None:
+    """All else in which runs differ is told, and options where runs share the preset."""
+    few = {"train.max_steps": 2, "train.epochs": 1}
+    given: dict[str, dict[str, Any]] = {
+        "best": {"preset": "best"}, "paper": {}, "wide": {"methods.discriminative.delta_v": 0.9},
+        "loud": {"preset": "best", "noise.train": "gaussian:0.9"},
+    }  # fmt: skip
+    for name, changes in given.items():
+        npf.train("vectors", "discriminative", 0, {**few, **changes}, tmp_path / name)
+    best, paper, wide, loud = (tmp_path / name for name in given)
+    assert titles(best, paper) == ["Discriminative (best)", "Discriminative (paper)"]
+    assert titles(paper, wide, best) == [
+        "Discriminative (paper), delta_v 0.5", "Discriminative (paper), delta_v 0.9", "Discriminative (best)",
+    ]  # fmt: skip
+    assert titles(paper, loud) == ["Discriminative (paper), noise σ 0.5", "Discriminative (best), noise σ 0.9"]
+
+
 # Which runs there are
 
 

@@ -201,12 +201,17 @@ def _row(row: list[tuple[Recipe, Run]], recipes: list[Recipe], differing: Mappin
     recipe = row[0][0]
     mine = [place for place, other in enumerate(recipes) if other.method == recipe.method]
     place = next(index for index in mine if recipes[index] is recipe)
-    told = _told(differing, place, mine)
     titles = [METHODS[other.method].title_in(other.preset) for other in recipes]
-    of_method = {path: values for path, values in differing.items() if path.startswith("methods.")}
-    alike = _told(of_method, place, [index for index in mine if titles[index] == titles[place]])
-    preset_tells = [each for each in _told(of_method, place, mine) if each not in alike]
-    title = ", ".join([titles[place], *(each for each in told if each not in preset_tells)])
+    alike = [index for index in mine if titles[index] == titles[place]]
+    told, told_in_title = [], []
+    for path, values in differing.items():
+        setting = f"{_name(path)} {_value(values[place])}"
+        if any(values[index] != values[place] for index in mine):
+            told.append(setting)
+        # options of the method are told by the preset in the title already, but among those that share it
+        if any(values[index] != values[place] for index in (alike if path.startswith("methods.") else mine)):
+            told_in_title.append(setting)
+    title = ", ".join([titles[place], *told_in_title])
     runs: dict[int, Run] = {}
     for each, run in sorted(row, key=lambda pair: pair[0].seed):
         if each.seed in runs:
@@ -215,15 +220,6 @@ def _row(row: list[tuple[Recipe, Run]], recipes: list[Recipe], differing: Mappin
             )
         runs[each.seed] = run
     return Row(", ".join([recipe.method, *told]), title, runs)
-
-
-def _told(differing: Mapping[str, list[Any]], place: int, among: Sequence[int]) -> list[str]:
-    """The settings in which the recipe at ``place`` differs from any other ``among`` those at some places."""
-    return [
-        f"{_name(path)} {_value(values[place])}"
-        for path, values in differing.items()
-        if any(values[index] != values[place] for index in among)
-    ]
 
 
 def _name(path: str) -> str:
