@@ -315,6 +315,7 @@ def load_data(recipe: Recipe) -> Splits:
 
 
 def check_data(folder: Path, splits: Splits) -> None:
+    """Raise a :class:`RunFolderError` where ``splits`` is not what the run in ``folder`` began with."""
     recipe = load_recipe(folder / "recipe.yaml")
     known = recipe.provenance.get("data_fingerprint")
     if known is not None and splits.fingerprint() != known:

@@ -68,10 +68,9 @@ def read_archive(path: Path, name: str) -> dict[str, NDArray[Any]]:
 
 def _labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        names = (
-            "; number the classes from 0 and name them in an array class_names" if labels.dtype.kind in "US" else ""
-        )
-        raise DataError(f"{name} must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}{names}")
+        names = labels.dtype.kind in "US"
+        hint = "; number the classes from 0 and name them in an array class_names" if names else ""
+        raise DataError(f"{name} must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}{hint}")
     if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{name} holds the label {labels.max()}")
     return labels.astype(np.int64)
