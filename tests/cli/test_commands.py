@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -263,6 +264,16 @@ def test_what_is_stopped_says_how_far_it_is_and_how_to_go_on(
     assert again in outcome.err
     if name == "train":
         assert "noiseproof train with --resume" in noiseproof.mistake("evaluate", "out")
+
+
+@pytest.mark.filterwarnings("always:the features differ in scale")
+def test_what_all_runs_of_a_comparison_would_warn_of_is_told_once(noiseproof: CommandLine) -> None:
+    random = np.random.default_rng(0)
+    np.savez("scales.npz", x=random.normal(size=(60, 3)) * [1, 1000, 1], y=np.arange(60) % 2)
+    few = ["--methods", "normal,mixed", "--seeds", "0,1", "--set", "train.epochs=1"]
+    outcome = noiseproof("compare", "vectors", "--data", "npz:scales.npz", *few, "--out", "out")
+    assert outcome.code == 0
+    assert outcome.err.count("the features differ in scale, with stds from") == 1
 
 
 def test_to_go_on_and_to_begin_anew_are_not_asked_for_together(noiseproof: CommandLine, tiny: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 
 import typer
 from rich.text import Text
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _each_once()
     try:
         code = (
             app([argument for argument in given if argument != "--debug"] or ["--help"], standalone_mode=False)
@@ -96,8 +97,16 @@ def _of_system(error: OSError) -> str:
     return ": ".join([error.strerror, *([" to ".join(names)] if names else [])])
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    _say("warning:", "yellow", str(message))
+def _each_once() -> Callable[..., None]:
+    """Return what shows warnings, each text once: of many runs on the same data every one would warn of it."""
+    shown = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            _say("warning:", "yellow", str(message))
+
+    return show
 
 
 def _say(what: str, style: str, message: str) -> None:
