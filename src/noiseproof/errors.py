@@ -21,7 +21,7 @@ __all__ = [
     "did_you_mean",
 ]
 
-_SHOWN = 30
+_SHOWN = 40
 
 
 class NoiseproofError(Exception):

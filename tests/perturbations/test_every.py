@@ -27,6 +27,7 @@ FIXED = [
     "contrast:0.5",
     "contrast:2",
     "jpeg:50",
+    "quantization:0.1",
     "corruption:jpeg,severity=3",
     "corruption:contrast,severity=5,table=imagenet",
 ]
@@ -46,11 +47,20 @@ RANDOM = [
     "stripes:n=1,width=2",
     "motion-blur:3,std=1.5",
     "fog:0.7,decay=2",
+    "missing:0.3",
+    "missing:0.3,fill=0.5",
+    "spikes:0.3,size=0.5",
+    "offset:0.3",
+    "gain:0.5",
     "corruption:impulse-noise,severity=5",
     "corruption:fog,severity=2,table=imagenet",
 ]
 SPECS = [*FIXED, *RANDOM]
-ON_VECTORS = {"clean", "gaussian", "gaussian-varying", "uniform", "laplace", "speckle"}
+NOT_OF_IMAGES = {"clipping", "gap", "stuck", "drift", "hum", "time-shift"}  # in test_sensors.py
+ON_VECTORS = {
+    "clean", "gaussian", "gaussian-varying", "uniform", "laplace", "speckle", "missing", "spikes", "offset", "gain",
+    "quantization",
+}  # fmt: skip
 
 each_spec = pytest.mark.parametrize("spec", SPECS)
 each_fixed = pytest.mark.parametrize("spec", FIXED)
@@ -68,7 +78,7 @@ def pictures(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def test_every_registered_perturbation_is_among_the_examples() -> None:
-    assert {name_of(spec) for spec in SPECS} == set(PERTURBATIONS)
+    assert {name_of(spec) for spec in SPECS} | NOT_OF_IMAGES | {"dead-channels"} == set(PERTURBATIONS)
 
 
 @each_spec
@@ -189,7 +199,8 @@ def test_an_empty_batch(spec: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "clean", "gaussian:0", "gaussian-varying:0", "uniform:0", "laplace:0", "speckle:0",
+        "clean", "gaussian:0", "gaussian-varying:0", "uniform:0", "laplace:0", "speckle:0", "missing:0",
+        "spikes:0,size=1", "spikes:1,size=0", "offset:0", "gain:0", "quantization:1/255",
         "salt-and-pepper:0", "impulse:0", "downup:1",
         "pixelate:1", "gaussian-blur:0.1", "brightness:0", "contrast:1", "fog:0,decay=2",
     ],
@@ -330,6 +341,19 @@ def test_the_canonical_text_makes_an_equal_perturbation(spec: str, clamp: str) -
         ("fog:1.5,decay=2", "fog:thickness=1.5,decay=2"),
         ("jpeg:25", "jpeg:quality=25"),
         ("corruption:fog,severity=2", "corruption:kind=fog,severity=2,table=cifar"),
+        ("missing:0.1", "missing:amount=1/10,fill=0"),
+        ("dead-channels", "dead-channels:n=1,fill=0"),
+        ("dead-channels:2", "dead-channels:n=2"),
+        ("spikes:0.1,size=3", "spikes:amount=0.1,size=3"),
+        ("offset:0.1", "offset:std=0.1"),
+        ("gain:0.1", "gain:std=0.1"),
+        ("clipping:2", "clipping:limit=2"),
+        ("quantization:1/255", "quantization:step=1/255"),
+        ("gap:1/4", "gap:length=0.25,n=1,fill=0"),
+        ("stuck", "stuck:n=1"),
+        ("drift:0.5", "drift:std=0.5"),
+        ("hum:0.5,period=8", "hum:amplitude=0.5,period=8"),
+        ("time-shift:3", "time-shift:steps=3"),
     ],
 )
 def test_the_first_key_may_be_left_out_and_so_may_what_has_a_default(short: str, long: str) -> None:
@@ -342,7 +366,7 @@ def test_the_first_key_may_be_left_out_and_so_may_what_has_a_default(short: str,
 
 @each_spec
 @pytest.mark.parametrize("shape", [(4, 7), (4, 2, 9)], ids=["vectors", "series"])
-def test_vectors_and_series_are_taken_by_additive_noise_only(spec: str, shape: tuple[int, ...]) -> None:
+def test_vectors_and_series_are_taken_by_what_is_not_of_pictures(spec: str, shape: tuple[int, ...]) -> None:
     noise, x = npf.perturbation(spec), 10 * torch.rand(shape) - 5
     if name_of(spec) in ON_VECTORS:
         perturbed = noise(x, 0)
@@ -383,6 +407,21 @@ def test_images_outside_the_unit_interval_are_refused(spec: str, value: float) -
         ("shot", "photons", [0, -1], {}),
         ("salt-and-pepper", "amount", [-0.1, 1.1], {}),
         ("impulse", "amount", [-0.1, 1.1], {}),
+        ("missing", "amount", [-0.1, 1.1], {}),
+        ("spikes", "amount", [-0.1, 1.1], {"size": 1}),
+        ("spikes", "size", [-0.1], {"amount": 0.1}),
+        ("dead-channels", "n", [0, -1, 1.5], {}),
+        ("offset", "std", [-0.1], {}),
+        ("gain", "std", [-0.1], {}),
+        ("clipping", "limit", [0, -1], {}),
+        ("quantization", "step", [0, -1, 1e-7], {}),
+        ("gap", "length", [0, -1, -0.5, 1.5], {}),
+        ("gap", "n", [0, -1, 1.5], {"length": 3}),
+        ("stuck", "n", [0, -1, 1.5], {}),
+        ("drift", "std", [-0.1], {}),
+        ("hum", "amplitude", [-0.1], {"period": 4}),
+        ("hum", "period", [0, -4, 1.9], {"amplitude": 1}),
+        ("time-shift", "steps", [-1, 1.5], {}),
         ("occlusion", "n", [0, -1, 1.5], {}),
         ("occlusion", "size", [0, -1, -0.5, 1.5, 70.5], {}),
         ("occlusion", "fill", [-0.1, 1.1], {}),
@@ -421,6 +460,9 @@ def test_a_value_out_of_its_range_is_refused(
     [
         ("laplace", "std"),
         ("shot", "photons"),
+        ("spikes:0.1", "size"),
+        ("hum:0.1", "period"),
+        ("gap", "length"),
         ("motion-blur:3", "std"),
         ("fog:decay=2", "thickness"),
         ("jpeg", "quality"),

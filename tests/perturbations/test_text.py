@@ -109,7 +109,7 @@ def test_an_unknown_name_gets_a_suggestion(text: str, parts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a perturbation must not be empty; known: brightness, clean, contrast, "),
+        ("", "a perturbation must not be empty; known: brightness, clean, clipping, contrast, "),
         ("   ", "a perturbation must not be empty; known: "),
         ("gaussian", "perturbation 'gaussian' needs std, as in 'gaussian:std=…'"),
         ("uniform:clamp=no", "needs amplitude, as in 'uniform:amplitude=…'"),

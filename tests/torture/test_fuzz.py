@@ -146,6 +146,9 @@ KEYS = {
     "gaussian-varying": ["highest", "levels"],
     "impulse": ["amount"], "jpeg": ["quality"], "laplace": ["std"], "motion-blur": ["radius", "std", "max_angle"],
     "occlusion": ["n", "size", "fill"], "pixelate": ["factor"], "salt-and-pepper": ["amount"], "shot": ["photons"],
+    "missing": ["amount", "fill"], "dead-channels": ["n", "fill"], "spikes": ["amount", "size"], "offset": ["std"],
+    "gain": ["std"], "clipping": ["limit"], "quantization": ["step"], "gap": ["length", "n", "fill"], "stuck": ["n"],
+    "drift": ["std"], "hum": ["amplitude", "period"], "time-shift": ["steps"],
     "speckle": ["std"], "stripes": ["n", "width", "fill"], "uniform": ["amplitude"], "gausian": ["std"],
 }  # fmt: skip
 numbers = st.one_of(
@@ -172,28 +175,28 @@ def specs(draw: st.DrawFn) -> str:
 
 
 @some(250)
-@given(spec=specs(), grey=st.booleans(), seed=st.integers(0, 9))
-def test_any_perturbation_is_refused_or_gives_finite_images_and_its_own_text_again(
-    spec: str, grey: bool, seed: int
+@given(spec=specs(), shape=st.sampled_from([(1, 9, 7), (3, 9, 7), (2, 9), (5,)]), seed=st.integers(0, 9))
+def test_any_perturbation_is_refused_or_gives_finite_inputs_and_its_own_text_again(
+    spec: str, shape: tuple[int, ...], seed: int
 ) -> None:
-    images = torch.rand(2, 1 if grey else 3, 9, 7, generator=torch.Generator().manual_seed(seed))
+    inputs = torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed))
     try:
         perturbation = npf.perturbation(spec)
     except NoiseproofError:
         return
     assert npf.perturbation(perturbation.spec) == perturbation
-    before = images.clone()
+    before = inputs.clone()
     try:
-        changed = perturbation(images, seed)
+        changed = perturbation(inputs, seed)
     except NoiseproofError:
         return
-    assert torch.equal(images, before)
-    assert (changed.shape, changed.dtype) == (images.shape, images.dtype)
+    assert torch.equal(inputs, before)
+    assert (changed.shape, changed.dtype) == (inputs.shape, inputs.dtype)
     assert bool(changed.isfinite().all())
-    if "clamp=no" not in spec:
+    if len(shape) == 3 and "clamp=no" not in spec:
         assert float(changed.min()) >= 0
         assert float(changed.max()) <= 1
-    assert torch.equal(perturbation(images, seed), changed)
+    assert torch.equal(perturbation(inputs, seed), changed)
 
 
 @some(150)

@@ -256,7 +256,7 @@ def test_data_that_does_not_vary_trains_to_chance(tmp_path: Path, method: str, s
 
 
 def test_a_perturbation_of_data_that_does_not_vary_is_finite() -> None:
-    for spec in ALL_PERTURBATIONS:
+    for spec in ON_IMAGES:
         for value in (0.0, 0.5, 1.0):
             assert finite(npf.perturbation(spec)(torch.full((2, 3, 8, 8), value), 0)), spec
 
@@ -311,27 +311,40 @@ def test_a_class_that_is_first_seen_late_has_a_centroid_from_then_on() -> None:
 
 # A batch of one sample ----------------------------------------------------------------------------------------------
 
-ALL_PERTURBATIONS = (
-    "brightness:0.1", "clean", "contrast:0.5", "corruption:kind=gaussian-noise,severity=3", "downup:0.5", "fog:0.5",
-    "gaussian:0.1", "gaussian-blur:1", "gaussian-varying:0.1",
-    "impulse:0.1", "jpeg:50", "laplace:0.1", "motion-blur:radius=3,std=1",
-    "occlusion:n=2,size=2", "pixelate:0.5", "salt-and-pepper:0.1", "shot:60", "speckle:0.1", "stripes:n=2,width=2",
-    "uniform:0.1",
+ON_IMAGES = (
+    "brightness:0.1", "clean", "contrast:0.5", "corruption:kind=gaussian-noise,severity=3", "dead-channels",
+    "downup:0.5", "fog:0.5", "gain:0.1", "gaussian:0.1", "gaussian-blur:1", "gaussian-varying:0.1",
+    "impulse:0.1", "jpeg:50", "laplace:0.1", "missing:0.1", "motion-blur:radius=3,std=1",
+    "occlusion:n=2,size=2", "offset:0.1", "pixelate:0.5", "quantization:0.1", "salt-and-pepper:0.1", "shot:60",
+    "speckle:0.1", "spikes:0.1,size=1", "stripes:n=2,width=2", "uniform:0.1",
+)  # fmt: skip
+ON_SERIES = (
+    "clean", "clipping:0.5", "dead-channels", "drift:0.5", "gain:0.1", "gap:0.3", "gaussian:0.1",
+    "gaussian-varying:0.1", "hum:0.5,period=4", "laplace:0.1", "missing:0.1", "offset:0.1", "quantization:0.1",
+    "speckle:0.1", "spikes:0.1,size=1", "stuck", "time-shift:2", "uniform:0.1",
 )  # fmt: skip
 
 
-def test_the_list_above_has_every_perturbation() -> None:
-    assert {spec.partition(":")[0] for spec in ALL_PERTURBATIONS} == set(PERTURBATIONS)
+@pytest.mark.parametrize(("kind", "specs"), [("images", ON_IMAGES), ("series", ON_SERIES)])
+def test_the_lists_above_have_every_perturbation(kind: Any, specs: tuple[str, ...]) -> None:
+    known = sorted(name for name in PERTURBATIONS if kind in PERTURBATIONS[name].takes)
+    assert sorted(spec.partition(":")[0] for spec in specs) == known
 
 
 def test_one_sample_can_be_perturbed_measured_certified_and_explained(tmp_path: Path) -> None:
     model = npf.build_model("small-cnn", 3, 4, width=2)
     one = (torch.rand(1, 3, 8, 8), torch.tensor([1]))
-    report = npf.evaluate(model, one, [*ALL_PERTURBATIONS, "pgd:0.1"], draws=2, batch_size=1)
+    report = npf.evaluate(model, one, [*ON_IMAGES, "pgd:0.1"], draws=2, batch_size=1)
     report.save(tmp_path)
     assert RobustnessReport.load(tmp_path) == report
     assert len(npf.certify(model, one, 0.1, 4, 8).labels) == 1
     assert finite(torch.from_numpy(npf.input_curvature(model, one, probes=2).values))
+
+
+def test_one_series_can_be_perturbed_and_measured() -> None:
+    model = npf.build_model("series-cnn", 3, 4, in_channels=2, width=2)
+    report = npf.evaluate(model, (torch.randn(1, 2, 9), torch.tensor([1])), ON_SERIES, draws=2, batch_size=1)
+    assert list(report) == list(ON_SERIES)
 
 
 @pytest.mark.parametrize("centroids", ["naive", "momentum", "partial"])
@@ -413,7 +426,7 @@ def test_wrong_pixels_are_told_whatever_is_measured(measure: str, own: bool, ima
         measured(measure, data)
 
 
-@pytest.mark.parametrize("spec", ALL_PERTURBATIONS)
+@pytest.mark.parametrize("spec", ON_IMAGES)
 @pytest.mark.parametrize(
     ("images", "message"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from noiseproof.errors import InvalidArgumentError
 from noiseproof.registry import Registry
 from noiseproof.spec import format_part, parse
 
-__all__ = ["PERTURBATIONS", "Chain", "Perturbation", "perturbation", "register"]
+__all__ = ["PERTURBATIONS", "Chain", "Kind", "Perturbation", "perturbation", "register"]
 
+Kind = Literal["vectors", "series", "images"]
+SHAPES: dict[Kind, str] = {"vectors": "(N, F)", "series": "(N, C, T)", "images": "(N, C, H, W)"}
 PERTURBATIONS: Registry[type[Perturbation]] = Registry("perturbation", package="noiseproof.perturbations")
 
 
@@ -29,12 +31,13 @@ class Perturbation(ABC):
     ``__post_init__``.
 
     Attributes:
+        takes: the kinds of inputs that it knows what to do with.
         clamp: whether images, (N, C, H, W), are clamped to [0, 1]. Vectors and series never are.
     """
 
     name: ClassVar[str]
     random: ClassVar[bool] = True
-    images_only: ClassVar[bool] = False
+    takes: ClassVar[tuple[Kind, ...]] = tuple(SHAPES)
     level_key: ClassVar[str | None] = None  # the field that says how strong it is, 0 for not at all
 
     clamp: bool = field(default=True, kw_only=True)
@@ -68,8 +71,9 @@ class Perturbation(ABC):
 
     def clamped(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the perturbed batch, clamped if it is of images and clamping is on."""
-        if self.images_only and x.ndim != 4:
-            raise InvalidArgumentError(f"{self.name} takes images (N, C, H, W), got a batch {tuple(x.shape)}")
+        if len(self.takes) < len(SHAPES) and x.ndim not in (SHAPES[kind].count(",") + 1 for kind in self.takes):
+            taken = " or ".join(f"{kind} {SHAPES[kind]}" for kind in self.takes)
+            raise InvalidArgumentError(f"{self.name} takes {taken}, got a batch {tuple(x.shape)}")
         perturbed = self.apply(x, generator)
         return perturbed.clamp(0, 1) if x.ndim == 4 and self.clamp else perturbed
 

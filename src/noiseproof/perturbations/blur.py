@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from noiseproof.checks import check_range, check_whole
-from noiseproof.perturbations.base import Perturbation, register, unrounded
+from noiseproof.perturbations.base import Kind, Perturbation, register, unrounded
 
 __all__ = ["GaussianBlur", "MotionBlur"]
 
@@ -27,7 +27,7 @@ class GaussianBlur(Perturbation):
 
     name: ClassVar[str] = "gaussian-blur"
     random: ClassVar[bool] = False
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
     level_key: ClassVar[str] = "std"
 
     std: float
@@ -58,7 +58,7 @@ class MotionBlur(Perturbation):
     """
 
     name: ClassVar[str] = "motion-blur"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     radius: int
     std: float

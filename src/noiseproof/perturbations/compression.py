@@ -14,7 +14,7 @@ from torch import Tensor
 
 from noiseproof.checks import check_whole
 from noiseproof.errors import InvalidArgumentError
-from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.perturbations.base import Kind, Perturbation, register
 
 __all__ = ["Jpeg"]
 
@@ -30,7 +30,7 @@ class Jpeg(Perturbation):
 
     name: ClassVar[str] = "jpeg"
     random: ClassVar[bool] = False
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     quality: int
 

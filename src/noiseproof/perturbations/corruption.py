@@ -15,7 +15,7 @@ from torch import Tensor
 
 from noiseproof.checks import check_choice, check_whole
 from noiseproof.errors import InvalidArgumentError
-from noiseproof.perturbations.base import Perturbation, perturbation, register
+from noiseproof.perturbations.base import Kind, Perturbation, perturbation, register
 
 __all__ = ["SEVERITIES", "Corruption"]
 
@@ -73,7 +73,7 @@ class Corruption(Perturbation):
     """
 
     name: ClassVar[str] = "corruption"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     kind: str
     severity: int

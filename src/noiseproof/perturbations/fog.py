@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noiseproof.checks import check_range
-from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.perturbations.base import Kind, Perturbation, register
 
 __all__ = ["Fog"]
 
@@ -27,7 +27,7 @@ class Fog(Perturbation):
     """
 
     name: ClassVar[str] = "fog"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     thickness: float
     decay: float = 2.0

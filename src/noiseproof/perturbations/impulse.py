@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noiseproof.checks import check_range
-from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.perturbations.base import Kind, Perturbation, register
 
 __all__ = ["ImpulseNoise", "SaltAndPepper"]
 
@@ -24,7 +24,7 @@ class SaltAndPepper(Perturbation):
     """
 
     name: ClassVar[str] = "salt-and-pepper"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
     level_key: ClassVar[str] = "amount"
 
     amount: float
@@ -46,7 +46,7 @@ class ImpulseNoise(Perturbation):
     """
 
     name: ClassVar[str] = "impulse"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
     level_key: ClassVar[str] = "amount"
 
     amount: float

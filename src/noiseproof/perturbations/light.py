@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noiseproof.checks import check_range
-from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.perturbations.base import Kind, Perturbation, register
 
 __all__ = ["Brightness", "Contrast"]
 
@@ -25,7 +25,7 @@ class Brightness(Perturbation):
 
     name: ClassVar[str] = "brightness"
     random: ClassVar[bool] = False
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     shift: float
 
@@ -49,7 +49,7 @@ class Contrast(Perturbation):
 
     name: ClassVar[str] = "contrast"
     random: ClassVar[bool] = False
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     factor: float
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from noiseproof.checks import check_range, check_whole
-from noiseproof.errors import InvalidArgumentError
-from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.perturbations.base import Kind, Perturbation, register
+from noiseproof.perturbations.extents import check_extent, covered, places
 
 __all__ = ["Occlusion", "Stripes"]
 
@@ -28,7 +28,7 @@ class Occlusion(Perturbation):
     """
 
     name: ClassVar[str] = "occlusion"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     n: int = 20
     size: float = 70
@@ -36,17 +36,17 @@ class Occlusion(Perturbation):
 
     def __post_init__(self) -> None:
         check_whole("n of the perturbation 'occlusion'", self.n, 1)
-        _check_extent("size of the perturbation 'occlusion'", self.size)
+        check_extent("size of the perturbation 'occlusion'", self.size)
         check_range("fill of the perturbation 'occlusion'", self.fill, 0, 1)
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         count, _, height, width = x.shape
-        side = _pixels(self.size, min(height, width), "occlusion", "size")
+        side = places(self.size, min(height, width), "occlusion", "size", "image's {} pixels")
         rows, columns = (
-            _covered(count, self.n, side, length, generator, x.device).to(torch.float32) for length in (height, width)
+            covered(count, self.n, side, length, generator, x.device).to(torch.float32) for length in (height, width)
         )
-        covered = torch.einsum("knh,knw->khw", rows, columns) > 0
-        return x.masked_fill(covered.unsqueeze(1), self.fill)
+        hidden = torch.einsum("knh,knw->khw", rows, columns) > 0
+        return x.masked_fill(hidden.unsqueeze(1), self.fill)
 
 
 @register
@@ -61,7 +61,7 @@ class Stripes(Perturbation):
     """
 
     name: ClassVar[str] = "stripes"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     n: int = 10
     width: float = 6
@@ -69,36 +69,10 @@ class Stripes(Perturbation):
 
     def __post_init__(self) -> None:
         check_whole("n of the perturbation 'stripes'", self.n, 1)
-        _check_extent("width of the perturbation 'stripes'", self.width)
+        check_extent("width of the perturbation 'stripes'", self.width)
         check_range("fill of the perturbation 'stripes'", self.fill, 0, 1)
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        width = _pixels(self.width, x.shape[3], "stripes", "width")
-        covered = _covered(len(x), self.n, width, x.shape[3], generator, x.device).any(1)
-        return x.masked_fill(covered[:, None, None, :], self.fill)
-
-
-def _check_extent(name: str, value: float) -> None:
-    check_range(name, value, 0, open_low=True)
-    if value >= 1:
-        check_whole(name, value, 1)
-
-
-def _pixels(extent: float, whole: int, name: str, key: str) -> int:
-    """Return an extent, given in pixels or as a fraction of ``whole``, in pixels."""
-    pixels = int(extent) if extent >= 1 else max(1, round(extent * whole))
-    if pixels > whole:
-        raise InvalidArgumentError(
-            f"{key}={pixels} of the perturbation {name!r} is more than the image's {whole} pixels; a fraction means "
-            f"the same at any size, as in {name}:{key}=0.175"
-        )
-    return pixels
-
-
-def _covered(
-    images: int, n: int, extent: int, length: int, generator: torch.Generator | None, device: torch.device
-) -> Tensor:
-    """Which of ``length`` positions lie in each of ``n`` intervals of ``extent``: (images, n, length) of bool."""
-    first = torch.randint(length - extent + 1, (images, n, 1), generator=generator, device=device)
-    position = torch.arange(length, device=device)
-    return (first <= position) & (position < first + extent)
+        width = places(self.width, x.shape[3], "stripes", "width", "image's {} pixels")
+        hidden = covered(len(x), self.n, width, x.shape[3], generator, x.device).any(1)
+        return x.masked_fill(hidden[:, None, None, :], self.fill)

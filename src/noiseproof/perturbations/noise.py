@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noiseproof.checks import check_range
-from noiseproof.perturbations.base import Perturbation, register
+from noiseproof.perturbations.base import Kind, Perturbation, register
 
 __all__ = ["Clean", "GaussianNoise", "LaplaceNoise", "ShotNoise", "SpeckleNoise", "UniformNoise"]
 
@@ -126,7 +126,7 @@ class ShotNoise(Perturbation):
     """
 
     name: ClassVar[str] = "shot"
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     photons: float
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from noiseproof.checks import check_range
-from noiseproof.perturbations.base import Perturbation, register, unrounded
+from noiseproof.perturbations.base import Kind, Perturbation, register, unrounded
 
 __all__ = ["DownUp", "Pixelate"]
 
@@ -27,7 +27,7 @@ class DownUp(Perturbation):
 
     name: ClassVar[str] = "downup"
     random: ClassVar[bool] = False
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     factor: float = 1 / 3
 
@@ -53,7 +53,7 @@ class Pixelate(Perturbation):
 
     name: ClassVar[str] = "pixelate"
     random: ClassVar[bool] = False
-    images_only: ClassVar[bool] = True
+    takes: ClassVar[tuple[Kind, ...]] = ("images",)
 
     factor: float
 
