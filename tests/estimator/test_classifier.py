@@ -14,6 +14,7 @@ from torch import nn
 
 from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError, NonFiniteLossError, UnknownNameError
 from noiseproof.estimator.settings import recipe_for
+from noiseproof.losses.discriminative import LOSS_PRESETS
 from noiseproof.models.files import load_model
 from noiseproof.training.engine import make_accelerator
 from tests.estimator.problems import small, wine
@@ -163,6 +164,25 @@ def test_constant_features_change_nothing_but_chance() -> None:
     assert np.isfinite(everything_constant.predict_proba(np.ones((2, 3)))).all()
 
 
+@pytest.mark.parametrize("preset", ["paper", "best", "authors-code"])
+def test_a_preset_fills_in_what_is_left_open(preset: str) -> None:
+    known = LOSS_PRESETS[preset]
+    open_, given = (
+        recipe_for(small(preset=preset, method_options=options).get_params(), 0, 100).methods["discriminative"]
+        for options in (None, {"delta_v": 0.25, "passes": "separate"})
+    )
+    assert {name: open_[name] for name in known} == dict(known)
+    assert open_.get("passes") == ("joint" if preset == "best" else None)
+    assert given == {**open_, "delta_v": 0.25, "passes": "separate"}
+
+
+def test_presets_train_different_classifiers() -> None:
+    X, y = wine()
+    paper, best = (small(preset=preset).fit(X, y).predict_proba(X) for preset in ("paper", "best"))
+    np.testing.assert_array_equal(small().fit(X, y).predict_proba(X), paper)
+    assert np.abs(paper - best).max() > 1e-3
+
+
 @pytest.mark.parametrize("samples", [2, 3, 5])
 def test_a_handful_of_samples(samples: int) -> None:
     X, y = np.arange(samples * 2.0).reshape(samples, 2), np.arange(samples) % 2
@@ -186,6 +206,8 @@ def test_inputs_far_outside_what_was_seen_get_an_answer() -> None:
         ({"method_options": {"delta_dd": 1}}, InvalidArgumentError, "unknown key 'method_options.delta_dd'; did you"),
         ({"method_options": {"delta_d": -1}}, InvalidArgumentError, "^method_options.delta_d = -1: input should be"),
         ({"method_options": 5}, InvalidArgumentError, "method_options must be a dict such as {'delta_d': 5.0}, got 5"),
+        ({"preset": "bets"}, UnknownNameError, "unknown preset 'bets'; did you mean 'best'"),
+        ({"preset": None}, UnknownNameError, "unknown preset 'None'; known: authors-code, best, paper"),
         ({"noise": -0.5}, InvalidArgumentError, "noise must be >= 0, got -0.5"),
         ({"noise": float("nan")}, InvalidArgumentError, "noise must be >= 0, got nan"),
         ({"noise": "gausian:1"}, UnknownNameError, "did you mean 'gaussian'"),

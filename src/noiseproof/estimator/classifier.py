@@ -52,7 +52,9 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             sees no noise.
         noise: what the training inputs are perturbed with: the standard deviation of Gaussian noise, ≥ 0, or any
             perturbation of vectors as text, such as ``"uniform:0.6"``.
-        method_options: the method's own options, such as ``{"delta_d": 5.0}``; None for its defaults.
+        preset: where the options of ``"discriminative"`` that are left open come from: ``"paper"``, ``"best"`` or
+            ``"authors-code"``.
+        method_options: the method's own options, such as ``{"delta_d": 5.0}``; None for those of the preset.
         hidden_layer_sizes: the width of each hidden layer.
         embedding_dim: d ≥ 1, the width of the feature space that the method shapes.
         epochs: passes over the training data, ≥ 1.
@@ -88,6 +90,7 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         method: str = "discriminative",
         *,
         noise: float | str = 0.5,
+        preset: str = "paper",
         method_options: dict[str, Any] | None = None,
         hidden_layer_sizes: tuple[int, ...] = (128, 128),
         embedding_dim: int = 16,
@@ -102,6 +105,7 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     ) -> None:
         self.method = method
         self.noise = noise
+        self.preset = preset
         self.method_options = method_options
         self.hidden_layer_sizes = hidden_layer_sizes
         self.embedding_dim = embedding_dim

@@ -50,6 +50,7 @@ def recipe_for(parameters: Mapping[str, Any], seed: int, samples: int) -> Recipe
             "vectors",
             {
                 **plain,
+                "preset": parameters["preset"],
                 "seed": seed,
                 "method": method,
                 "methods": {method: {key: _plain(value) for key, value in (options or {}).items()}},
