@@ -17,6 +17,7 @@ __all__ = [
     "SourceData",
     "SourceOptions",
     "data_folder",
+    "existing_file",
     "existing_folder",
     "numbered_classes",
     "refuse_argument",
@@ -68,6 +69,18 @@ def refuse_argument(name: str, argument: str) -> None:
     """Raise where a source that takes no argument was given one."""
     if argument:
         raise InvalidArgumentError(f"the data source {name!r} takes no argument, got {argument!r}")
+
+
+def existing_file(name: str, argument: str) -> Path:
+    """Return the file that a source was given as its argument.
+
+    Raises:
+        DataError: none was given, or it does not exist.
+    """
+    path = Path(argument).expanduser()
+    if not argument or not path.is_file():
+        raise DataError(f"the data source {name!r} needs a file, as in {name}:PATH; {argument or 'nothing'} is none")
+    return path
 
 
 def existing_folder(name: str, argument: str) -> Path:

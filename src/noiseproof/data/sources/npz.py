@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from noiseproof.data.dataset import ArrayDataset
-from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, numbered_classes
+from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_file, numbered_classes
 from noiseproof.errors import DataError
 
 __all__ = ["npz", "numeric_inputs", "read_archive"]
@@ -26,10 +26,7 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
     Raises:
         DataError: no such file, an array missing, pickled objects (which are never loaded), or arrays that do not fit.
     """
-    path = Path(argument).expanduser()
-    if not argument or not path.is_file():
-        raise DataError(f"the data source 'npz' needs a file, as in npz:PATH; {argument or 'nothing'} is none")
-    arrays = read_archive(path, argument)
+    arrays = read_archive(existing_file("npz", argument), argument)
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing or ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{argument} needs arrays x and y (and x_test with y_test), it has: {', '.join(arrays)}")

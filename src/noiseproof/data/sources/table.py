@@ -1,0 +1,186 @@
+"""Tables as text: ``csv:PATH`` with a line of names, then a sample in each row, its class in one of the columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from noiseproof.data.dataset import ArrayDataset
+from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_file
+from noiseproof.errors import DataError
+
+__all__ = ["CLASS_COLUMNS", "Row", "has_names", "number", "read_rows", "table"]
+
+CLASS_COLUMNS = ("label", "class", "target", "y")
+_SEPARATORS = (";", "\t", ",")
+_SHOWN = 30
+
+
+class Row(NamedTuple):
+    """The cells of a row, without spaces around, and the line of the file that it ends in, counted from 1."""
+
+    line: int
+    cells: list[str]
+
+
+@SOURCES.register("csv")
+def table(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
+    """Return the rows of a table as vectors (N, F), float32.
+
+    The class stands in the column named label, class, target or y, else in the last one: texts or whole numbers. The
+    classes are in the order of their names, or of their numbers. All other columns are inputs.
+
+    Raises:
+        DataError: no such file, no line of names, fewer than two classes, or a row or cell that does not fit; names
+            line and column.
+    """
+    names, rows = _named(read_rows(existing_file("csv", argument), argument), argument)
+    class_column = _class_column(names, argument)
+    labels, class_names = _classes([row.cells[class_column] for row in rows], rows, names[class_column], argument)
+    inputs = _inputs(rows, [column for column in range(len(names)) if column != class_column], names, argument)
+    return SourceData(ArrayDataset(inputs, labels, class_names))
+
+
+def read_rows(path: Path, name: str) -> list[Row]:
+    """Read the rows of a table, which an error calls ``name``, with commas, semicolons or tabs between the cells.
+
+    Raises:
+        DataError: it cannot be read, or has no rows.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        rows = _parsed(text, _separator(text))
+    except (UnicodeDecodeError, csv.Error) as error:
+        reason = "it is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise DataError(f"cannot read {name} as a table: {reason}") from error
+    if not rows:
+        raise DataError(f"{name} holds no rows")
+    return rows
+
+
+def has_names(cells: Sequence[str]) -> bool:
+    """Whether these may name columns: none is a number, or they count the columns beside that of classes."""
+    numbers = [cell for cell in cells if number(cell) is not None]
+    counted = any(numbers == [str(first + place) for place in range(len(numbers))] for first in (0, 1))
+    return not numbers or (counted and any(cell.lower() in CLASS_COLUMNS for cell in cells))
+
+
+def number(text: str) -> float | None:
+    """Return the number that a cell holds, which may be NaN or infinite; None where it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _parsed(text: str, separator: str, most: int | None = None) -> list[Row]:
+    """The rows that are not empty, at most so many of them."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    rows: list[Row] = []
+    for cells in reader:
+        if len(rows) == most:
+            break
+        if any(map(str.strip, cells)):
+            rows.append(Row(reader.line_num, [cell.strip() for cell in cells]))
+    return rows
+
+
+def _separator(text: str) -> str:
+    """What parts the first two rows into as many cells each; else what parts the first; else a comma."""
+    lengths: dict[str, list[int]] = {}
+    for separator in _SEPARATORS:
+        try:
+            lengths[separator] = [len(row.cells) for row in _parsed(text, separator, most=2)]
+        except csv.Error:  # quotes that end within a cell: another separator is meant
+            continue
+    several = [separator for separator, found in lengths.items() if found and found[0] > 1]
+    return next((separator for separator in several if len(set(lengths[separator])) == 1), (several or [","])[0])
+
+
+def _named(rows: list[Row], file: str) -> tuple[list[str], list[Row]]:
+    """The names of the columns, and the rows below, each of them as long."""
+    (line, names), *samples = rows
+    if not has_names(names):
+        found = next(cell for cell in names if number(cell) is not None)
+        raise DataError(f"{file} has no header: line {line} must name the columns, but {found!r} is a number")
+    if len(names) < 2:
+        raise DataError(
+            f"{file} has one column, {names[0]!r}: numbers and a class need a comma, ; or tab between them"
+        )
+    if "" in names:
+        raise DataError(
+            f"column {names.index('') + 1} of {file} has no name: give it one; or, if it numbers the rows, leave it "
+            "out, in pandas with to_csv(index=False)"
+        )
+    if not samples:
+        raise DataError(f"{file} holds names of columns, but no rows below")
+    for row in samples:
+        if len(row.cells) != len(names):
+            raise DataError(f"line {row.line} of {file} has {len(row.cells)} cells for {len(names)} columns")
+    return names, samples
+
+
+def _class_column(names: Sequence[str], file: str) -> int:
+    found = [column for column, name in enumerate(names) if name.lower() in CLASS_COLUMNS]
+    if len(found) > 1:
+        several = " and ".join(repr(names[column]) for column in found)
+        raise DataError(f"{file} has no clear column of classes: it may be {several}; rename all but one")
+    return found[0] if found else len(names) - 1
+
+
+def _classes(cells: Sequence[str], rows: Sequence[Row], name: str, file: str) -> tuple[Tensor, list[str]]:
+    """Labels (N,) from 0 on, and the class that each stands for."""
+    for row, cell in zip(rows, cells, strict=True):
+        if cell.lower() in ("", "nan"):
+            raise _fault(row, name, file, "holds no class")
+    numbers = [_whole(cell) for cell in cells]
+    if None in numbers and all(number(cell) is not None for cell in cells):
+        place = numbers.index(None)
+        allowed = f"classes are texts or whole numbers, in the last column or in one named {', '.join(CLASS_COLUMNS)}"
+        raise _fault(rows[place], name, file, f"holds {cells[place]} for a class: {allowed}")
+    whole = [value for value in numbers if value is not None]
+    values = list(map(str, whole)) if len(whole) == len(cells) else cells
+    names = sorted(set(values), key=int if values is not cells else None)
+    if len(names) < 2:
+        raise DataError(f"every row of {file} has the class {names[0]!r} in the column {name!r}: two are needed")
+    labels = {each: label for label, each in enumerate(names)}
+    return torch.tensor([labels[value] for value in values]), names
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        value = number(text)
+        return int(value) if value is not None and value.is_integer() else None
+
+
+def _inputs(rows: Sequence[Row], columns: Sequence[int], names: Sequence[str], file: str) -> Tensor:
+    """The numbers in these columns, (N, F)."""
+    try:
+        inputs = torch.tensor([[float(row.cells[column]) for column in columns] for row in rows], dtype=torch.float32)
+    except ValueError:
+        row, column = next((row, c) for row in rows for c in columns if number(row.cells[c]) is None)
+        raise _fault(row, names[column], file, _no_number(row.cells[column])) from None
+    wrong = (~inputs.isfinite()).nonzero()
+    if len(wrong):
+        row, column = rows[int(wrong[0, 0])], columns[int(wrong[0, 1])]
+        raise _fault(row, names[column], file, f"holds {row.cells[column]}: NaN and infinite values are no inputs")
+    return inputs
+
+
+def _no_number(cell: str) -> str:
+    if not cell:
+        return "is empty"
+    hint = "; write decimals with a point" if number(cell.replace(",", ".")) is not None else ""
+    return f"holds {cell if len(cell) <= _SHOWN else cell[:_SHOWN] + '…'!r}, which is no number{hint}"
+
+
+def _fault(row: Row, column: str, file: str, what: str) -> DataError:
+    return DataError(f"line {row.line} of {file}, column {column!r}, {what}")
