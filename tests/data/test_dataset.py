@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from noiseproof.data import ArrayDataset, Splits
 from noiseproof.data.dataset import stratified_split, thinned, to_unit_interval
-from noiseproof.errors import InvalidArgumentError, NoiseproofError
+from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError
 
 NAMES = ("a", "b", "c")
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -111,9 +111,9 @@ def test_wrong_labels_are_told_what_is_wrong(labels: Tensor, message: str) -> No
         (torch.rand(0, 1, 2, 2), r"inputs must be \(N, …\) with N > 0, got \(0, 1, 2, 2\)"),
         (torch.rand(6), r"inputs must be \(N, …\) with N > 0, got \(6,\)"),
         (torch.ones(6, 1, 2, 2).int(), "inputs must be uint8 or floating, got torch.int32"),
-        (torch.full((6, 1, 2, 2), torch.nan), "inputs hold NaN or infinite values"),
-        (torch.full((6, 3), torch.nan), "inputs hold NaN or infinite values"),
-        (torch.full((6, 3), torch.inf), "inputs hold NaN or infinite values"),
+        (torch.full((6, 1, 2, 2), torch.nan), "inputs hold NaN or infinite values: 24 of 24, .* row 0, channel 0"),
+        (torch.full((6, 3), torch.nan), "inputs hold NaN or infinite values: 18 of 18, .* row 0, column 0"),
+        (torch.full((6, 3), torch.inf), "inputs hold NaN or infinite values: 18 of 18, .* row 0, column 0"),
         (torch.full((6, 1, 2, 2), 200.0), r"images must have values in \[0, 1\].*divide by 255"),
         (torch.full((6, 1, 2, 2), -1.0), r"images must have values in \[0, 1\], got values from -1 to -1"),
     ],
@@ -132,6 +132,17 @@ def test_images_outside_the_unit_interval_raise_what_is_documented() -> None:
 def test_images_may_be_off_by_rounding_and_vectors_have_no_range() -> None:
     ArrayDataset(images().clamp(0.2).mul(0) + 1 + 5e-7, LABELS, NAMES)
     ArrayDataset(1e3 * torch.randn(6, 3), LABELS, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "place"), [((6, 3), "column 2"), ((6, 4, 9), "channel 2"), ((6, 3, 5, 5), "channel 2")]
+)
+def test_the_first_value_that_is_not_finite_is_told_and_how_many(shape: tuple[int, ...], place: str) -> None:
+    inputs = torch.rand(shape)
+    inputs[4, 2], inputs[5, 0] = torch.nan, torch.inf
+    count = 2 * inputs[0, 0].numel()
+    with pytest.raises(DataError, match=rf"values: {count} of {inputs.numel()}, the first in row 4, {place}, counted"):
+        ArrayDataset(inputs, LABELS, NAMES)
 
 
 # Statistics

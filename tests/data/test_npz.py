@@ -85,8 +85,9 @@ def test_pickled_objects_are_never_executed(tmp_path: Path, name: str) -> None:
     mark = tmp_path / "mark"
     trap = np.empty(4, dtype=object)
     trap[:] = [Trap(mark)] * 4
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=rf"cannot read the array {name} in .*\.astype\(str\)") as caught:
         read(tmp_path, **{"x": images(), "y": Y, name: trap})
+    assert "allow_pickle" not in str(caught.value)
     assert not mark.exists()
 
 
@@ -97,19 +98,22 @@ def test_pickled_objects_are_never_executed(tmp_path: Path, name: str) -> None:
         ({"x": images()}, "needs arrays x and y .*it has: x"),
         ({"x": images(), "y": Y, "x_test": images()}, "x_test with y_test"),
         ({"x": images(), "y": Y, "y_test": Y}, "x_test with y_test"),
-        ({"x": images(), "y": Y.astype(float)}, "whole numbers.*float64"),
-        ({"x": images(), "y": Y.astype(bool)}, "whole numbers.*bool"),
+        ({"x": images(), "y": Y.astype(float)}, r"whole numbers.*float64.*\.astype\(int\)"),
+        ({"x": images(), "y": Y + 0.5}, r"whole numbers.*float64 \(4,\)$"),
+        ({"x": images(), "y": np.full(4, np.nan)}, r"whole numbers.*float64 \(4,\)$"),
+        ({"x": images(), "y": Y.astype(bool)}, r"whole numbers.*bool.*\.astype\(int\)"),
         ({"x": images(), "y": np.array(list("abab"))}, "whole numbers.*name them in an array class_names"),
         ({"x": images(), "y": np.eye(4, dtype=int)}, "whole numbers of shape"),
         ({"x": images(), "y": np.array(1)}, "whole numbers of shape"),
         ({"x": images(), "y": Y, "x_test": images(), "y_test": Y[:, None]}, "whole numbers of shape"),
         ({"x": images(), "y": Y[:3]}, "3 entries for 4 samples"),
         ({"x": images(), "y": Y - 1}, "must lie in"),
-        ({"x": images(), "y": Y, "class_names": ["a"]}, "must lie in"),
+        ({"x": images(), "y": Y, "class_names": ["a"]}, r"must lie in \[0, 1\), as class_names has 1, got 1"),
         ({"x": images(0), "y": Y[:0]}, "N > 0"),
         ({"x": images()[:, 0, 0, 0], "y": Y}, r"inputs must be \(N, …\)"),
         ({"x": images().astype(float), "y": Y}, "divide by 255"),
-        ({"x": np.full((4, 2), np.nan), "y": Y}, "NaN"),
+        ({"x": np.full((4, 2), np.nan), "y": Y}, "x holds NaN or infinite values: 8 of 8, .* row 0, column 0"),
+        ({"x": np.ones((4, 2)), "y": Y, "x_test": np.full((1, 2), np.inf), "y_test": Y[:1]}, "x_test holds NaN"),
         ({"x": np.full((4, 2), "a"), "y": Y}, "x"),
         ({"x": np.ones((4, 2), complex), "y": Y}, "x"),
         ({"x": images(), "y": Y, "class_names": np.array("cats")}, "class_names"),
@@ -148,8 +152,20 @@ def not_an_archive(path: Path, kind: str) -> None:
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "data.npz"
     not_an_archive(path, kind)
-    with pytest.raises(DataError, match=r"cannot read .*data\.npz"):
+    with pytest.raises(DataError, match=r"cannot read .*data\.npz") as caught:
         load_splits(f"npz:{path}")
+    assert "allow_pickle" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("t.csv", r"; did you mean csv:.*t\.csv\?"), ("t.npy", "; it is one array, .*"), ("t.txt", "")]
+)
+def test_what_a_file_that_is_no_archive_is_meant_for(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / name).write_text("a,b,label\n1,2,0\n")
+    with pytest.raises(
+        DataError, match=rf"cannot read .*{name} as an \.npz archive: it is none, or is cut short{hint}$"
+    ):
+        load_splits(f"npz:{tmp_path / name}")
 
 
 def test_a_file_must_be_given_and_exist(tmp_path: Path) -> None:

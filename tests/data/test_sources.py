@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from noiseproof.data import ArrayDataset, Splits, load_splits
-from noiseproof.data.sources import SourceData
+from noiseproof.data.sources import SourceData, load_test_set
 from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError, UnknownNameError
 from noiseproof.registry import Registry
+from noiseproof.training import load_recipe
 
 Register = Callable[[SourceData], str]
 
@@ -138,6 +140,24 @@ def test_an_unknown_source_gets_a_suggestion() -> None:
         load_splits("digit")
     with pytest.raises(UnknownNameError, match=r"unknown data source 'zzz'; known: .*digits"):
         load_splits("zzz:argument")
+
+
+@pytest.mark.parametrize(
+    ("place", "reader"),
+    [("series.npz", "npz"), ("Table.CSV", "csv"), ("t.tsv", "csv"), ("photos", "folder"), ("shards", "parquet")],
+)
+def test_a_path_without_the_name_of_a_source_gets_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, reader: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "train-00000-of-00001.parquet").write_bytes(b"")
+    for path in (place, f"{tmp_path}/{place}"):
+        for load in (load_splits, load_test_set, lambda source: load_recipe("digits", {"data.source": source})):
+            with pytest.raises(InvalidArgumentError) as caught:
+                load(path)
+            assert str(caught.value) == f"unknown data source {path!r}; did you mean '{reader}:{path}'?"
 
 
 def test_digits_take_no_argument() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "LabelledDataset",
     "Splits",
     "channel_statistics",
+    "check_finite",
     "evenly_spread",
     "stratified_split",
     "thinned",
@@ -42,6 +43,19 @@ def channel_statistics(inputs: Tensor) -> tuple[list[float], list[float]]:
         means.append(float(mean))
         stds.append(float(std) if std > 1e-6 else 1.0)
     return means, stds
+
+
+def check_finite(name: str, inputs: Tensor) -> None:
+    """Raise a :class:`DataError` where ``inputs`` (N, …) hold NaN or infinite values; tells how many and the first."""
+    if not inputs.is_floating_point() or bool(inputs.isfinite().all()):
+        return
+    wrong = (~inputs.isfinite()).nonzero()
+    row, *within = wrong[0].tolist()
+    place = f", {'column' if inputs.ndim == 2 else 'channel'} {within[0]}" if within else ""
+    raise DataError(
+        f"{name} hold{'' if name.endswith('s') else 's'} NaN or infinite values: {len(wrong)} of {inputs.numel()}, "
+        f"the first in row {row}{place}, counted from 0"
+    )
 
 
 class LabelledDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -106,8 +120,7 @@ class ArrayDataset(LabelledDataset):
         if inputs.dtype != torch.uint8:
             if not inputs.is_floating_point():
                 raise DataError(f"inputs must be uint8 or floating, got {inputs.dtype}")
-            if not bool(inputs.isfinite().all()):
-                raise DataError("inputs hold NaN or infinite values")
+            check_finite("inputs", inputs)
             if inputs.ndim == 4:
                 check_unit_interval("images", inputs)
         self.inputs = inputs

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from noiseproof.data import SOURCES, augmentation
+from noiseproof.data import augmentation
+from noiseproof.data.sources import find_source
 from noiseproof.errors import RecipeError, did_you_mean
 from noiseproof.evaluation.views import view
 from noiseproof.methods import METHODS, MethodOptions
@@ -164,7 +165,7 @@ class Recipe(_Settings):
     def _check_names(self) -> None:
         for method, options in {self.method: {}, **self.methods}.items():
             _validated(METHODS[method].Options, options, f"methods.{method}.")
-        SOURCES[self.data.source.partition(":")[0]]
+        find_source(self.data.source)
         augmentation(self.data.augment)
         perturbation(self.noise.train)
         for spec in self.evaluate.perturbations:

@@ -5,12 +5,40 @@ A source's text is ``NAME`` or ``NAME:ARGUMENT``, as in ``digits`` or ``folder:p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 from noiseproof.checks import check_range
 from noiseproof.data.dataset import LabelledDataset, Splits, stratified_split
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions
-from noiseproof.errors import DataError
+from noiseproof.errors import DataError, InvalidArgumentError
 
-__all__ = ["SOURCES", "SourceData", "SourceOptions", "load_splits", "load_test_set"]
+__all__ = ["SOURCES", "SourceData", "SourceOptions", "find_source", "load_splits", "load_test_set"]
+
+
+_BY_SUFFIX = {".npz": "npz", ".csv": "csv", ".tsv": "csv"}
+
+
+def find_source(source: str) -> Callable[[SourceOptions], SourceData]:
+    """Return what loads ``NAME`` or ``NAME:ARGUMENT``.
+
+    Raises:
+        UnknownNameError: no such source.
+        InvalidArgumentError: a file or folder without the name of the source that reads it.
+    """
+    name, _, argument = source.partition(":")
+    if name not in SOURCES and (reader := _reader_of(source)):
+        raise InvalidArgumentError(f"unknown data source {source!r}; did you mean '{reader}:{source}'?")
+    return partial(SOURCES[name], argument)
+
+
+def _reader_of(place: str) -> str | None:
+    """The source that reads what looks like the path of a file or folder."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return "parquet" if any(path.glob("*.parquet")) else "folder"
+    return _BY_SUFFIX.get(path.suffix.lower())
 
 
 def load_splits(
@@ -35,13 +63,13 @@ def load_splits(
 
     Raises:
         UnknownNameError: no such source.
+        InvalidArgumentError: a path without the name of a source, or a share outside its range.
         DataError: the data cannot be read or has fewer than two classes.
     """
     check_range("test_fraction", test_fraction, 0, 1, open_low=True, open_high=True)
     check_range("validation_fraction", validation_fraction, 0, 1, open_high=True)
     check_range("train_fraction", train_fraction, 0, 1, open_low=True)
-    name, _, argument = source.partition(":")
-    loaded = SOURCES[name](argument, options or SourceOptions())
+    loaded = find_source(source)(options or SourceOptions())
     train, validation, test = loaded.train, loaded.validation, loaded.test
     for part, name_of_part in ((validation, "validation"), (test, "test")):
         if part is not None and part.input_shape != train.input_shape:
@@ -65,8 +93,8 @@ def load_test_set(source: str, options: SourceOptions | None = None) -> Labelled
 
     Raises:
         UnknownNameError: no such source.
+        InvalidArgumentError: a path without the name of a source.
         DataError: the data cannot be read.
     """
-    name, _, argument = source.partition(":")
-    loaded = SOURCES[name](argument, options or SourceOptions())
+    loaded = find_source(source)(options or SourceOptions())
     return loaded.train if loaded.test is None else loaded.test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from noiseproof.data.dataset import ArrayDataset
+from noiseproof.data.dataset import ArrayDataset, check_finite
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_file, numbered_classes
 from noiseproof.errors import DataError
 
@@ -38,10 +39,12 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
         names = [str(name) for name in arrays["class_names"]]
     else:
         raise DataError(f"class_names must be a list of names, got an array of shape {arrays['class_names'].shape}")
-    train = ArrayDataset(numeric_inputs("x", arrays["x"]), torch.from_numpy(labels["y"]), names)
+    if largest >= len(names):
+        raise DataError(f"labels must lie in [0, {len(names)}), as class_names has {len(names)}, got {largest}")
+    train = ArrayDataset(_inputs("x", arrays), torch.from_numpy(labels["y"]), names)
     if "x_test" not in arrays:
         return SourceData(train)
-    test = ArrayDataset(numeric_inputs("x_test", arrays["x_test"]), torch.from_numpy(labels["y_test"]), names)
+    test = ArrayDataset(_inputs("x_test", arrays), torch.from_numpy(labels["y_test"]), names)
     if test.input_shape != train.input_shape:
         raise DataError(f"x_test has inputs of shape {test.input_shape}, x of {train.input_shape}")
     return SourceData(train, test=test)
@@ -54,8 +57,14 @@ def read_archive(path: Path, name: str) -> dict[str, NDArray[Any]]:
         DataError: it cannot be read, is damaged, or holds pickled objects.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise DataError(f"cannot read {name} as an .npz archive: it is none, or is cut short{_meant(name)}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: _array(archive, key, name) for key in archive.files}
+    except DataError:
+        raise
     except (
         OSError, EOFError, ValueError, TypeError, AttributeError, RuntimeError, SyntaxError, TokenError, MemoryError,
         zipfile.BadZipFile, zlib.error,
@@ -63,14 +72,48 @@ def read_archive(path: Path, name: str) -> dict[str, NDArray[Any]]:
         raise DataError(f"cannot read {name} as an .npz archive: {error}") from error
 
 
+def _meant(name: str) -> str:
+    """What a file that is no archive may have been meant for."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".npy":
+        return "; it is one array, and np.savez makes an archive of several"
+    return f"; did you mean csv:{name}?" if suffix == ".csv" else ""
+
+
+def _array(archive: Mapping[str, NDArray[Any]], key: str, name: str) -> NDArray[Any]:
+    try:
+        return archive[key]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise DataError(
+            f"cannot read the array {key} in {name}: it holds Python objects, which are never loaded; save it with "
+            ".astype(str) if they are texts, with .astype(float) if they are numbers"
+        ) from None
+
+
+def _inputs(name: str, arrays: Mapping[str, NDArray[Any]]) -> torch.Tensor:
+    inputs = numeric_inputs(name, arrays[name])
+    check_finite(name, inputs)
+    return inputs
+
+
 def _labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        names = labels.dtype.kind in "US"
-        hint = "; number the classes from 0 and name them in an array class_names" if names else ""
-        raise DataError(f"{name} must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}{hint}")
+        raise DataError(
+            f"{name} must be whole numbers of shape (N,), got {labels.dtype} {labels.shape}{_whole_by(labels)}"
+        )
     if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{name} holds the label {labels.max()}")
     return labels.astype(np.int64)
+
+
+def _whole_by(labels: NDArray[Any]) -> str:
+    """How labels that are no whole numbers become such, where that is plain."""
+    if labels.dtype.kind in "US":
+        return "; number the classes from 0 and name them in an array class_names"
+    whole = labels.dtype.kind == "b" or (labels.dtype.kind == "f" and bool((labels == np.floor(labels)).all()))
+    return "; .astype(int) makes them whole" if whole and labels.ndim == 1 else ""
 
 
 def numeric_inputs(name: str, inputs: NDArray[Any]) -> torch.Tensor:
