@@ -18,6 +18,7 @@ from noiseproof.errors import InvalidArgumentError, RunFolderError, UnknownNameE
 from noiseproof.evaluation import RobustnessReport
 from noiseproof.explaining import sections
 from noiseproof.presenting import find_runs, group, joint_comparison
+from noiseproof.presenting.describing import setup_of
 from noiseproof.presenting.mistakes import worst_samples, worst_to_noise
 from noiseproof.reporting import comparison_table
 from noiseproof.training import Recipe, Run
@@ -244,10 +245,40 @@ def test_what_was_trained_is_told_in_sentences(place: Path, tmp_path: Path) -> N
         "σ 0.3."
     )
     assert (
-        said[1]
-        == "All were tested on the same 360 samples, on clean inputs and under one perturbation with 2 draws each."
+        said[1] == "All were tested on the same 360 samples, on clean inputs and under one perturbation with 2 draws."
     )
     assert re.fullmatch(r"The 4 runs ended on 1[45] November 2023 and took \d+ s of training on .*\.", said[2])
+
+
+def test_runs_with_other_numbers_of_training_samples_are_told_so(place: Path, recipe: Recipe, tmp_path: Path) -> None:
+    for share in (0.5, 0.25):
+        npf.train(recipe, "normal", 0, {"data.train_fraction": share}, tmp_path / str(share))
+    whole, half, quarter = place / "compared" / "normal" / "seed-0", tmp_path / "0.5", tmp_path / "0.25"
+    sizes = [len(Run(folder).data().train) for folder in (half, quarter)]
+    assert f"({sizes[0]} or 1,293 training samples of" in page([half, whole], tmp_path).text("p")[1]
+    assert f"({sizes[1]} to 1,293 training samples of" in page([half, whole, quarter], tmp_path).text("p")[1]
+    assert f"({sizes[0]} training samples of" in page(half, tmp_path).text("p")[1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"gaussian:0.1": [5, 5, 5], "uniform:0.1": [5, 5, 5]}, "two perturbations with 3 draws each."),
+        ({"gaussian:0.1": [5, 5], "uniform:0.1": [5] * 3}, "two perturbations with 2 to 3 draws each."),
+        (
+            {"gaussian:0.1": [5] * 3, "uniform:0.1": [5] * 3, "jpeg:20": [5]},
+            "three perturbations with 3 draws of each random one.",
+        ),
+        ({"gaussian:0.1": [5] * 3, "jpeg:20": [5]}, "two perturbations with 3 draws of the random one."),
+        ({"gaussian:0.1": [5], "jpeg:20": [5]}, "two perturbations."),
+        ({"jpeg:20": [5]}, "one perturbation."),
+    ],
+)
+def test_draws_are_told_of_what_is_random(place: Path, counts: dict[str, list[int]], said: str) -> None:
+    rows = group(find_runs([place / "weak"]))
+    made = joint_comparison("t", rows, {place / "weak": report({"clean": [9], **counts})})
+    setup = setup_of(rows, made, Run(place / "weak").data(), occasion=False)
+    assert setup.sentences[1].endswith(f" samples, on clean inputs and under {said}")
 
 
 def test_one_run_is_told_of_as_one(place: Path, tmp_path: Path) -> None:
@@ -336,6 +367,7 @@ def test_their_answers_are_those_behind_the_report(place: Path) -> None:
     torch.nn.init.normal_(model.head.weight, std=3.0, generator=torch.Generator().manual_seed(1))
     found = npf.evaluate(model, test, ["clean", "gaussian:0.5"], draws=3, seed=5)
     shown = worst_to_noise("“A”", model, test, found, "gaussian:0.5", count=4)
+    assert shown is not None
     assert 2 <= len(shown.samples) <= 4
     for sample in shown.samples:
         assert sample.wrong == int((~found["gaussian:0.5"].correct[:, sample.index]).sum()) > 0
@@ -353,7 +385,7 @@ def test_vectors_have_no_pictures_and_series_have_lines(tmp_path: Path) -> None:
     changes = {"train.max_steps": 30, "train.epochs": 3, "evaluate.draws": 2}
     for name in ("vectors", "series"):
         npf.train(name, "normal", 0, changes, tmp_path / name)
-    assert "The inputs are vectors" in " ".join(page(tmp_path / "vectors", tmp_path).text("p"))
+    assert "Where noise does most harm" not in page(tmp_path / "vectors", tmp_path).text("h2")
     lines = [svg for svg in page(tmp_path / "series", tmp_path).all("svg") if svg.get("class") == "spark"]
     assert lines
     assert {svg["role"] for svg in lines} == {"img"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from noiseproof.errors import UnknownNameError
 from noiseproof.evaluation import Comparison, PerturbationResult, RobustnessReport, compare_methods, compare_reports
 from noiseproof.evaluation.intervals import accuracy_interval
 from noiseproof.reporting.findings import findings, strongest
-from noiseproof.reporting.wording import headlines, in_words, listed, main_finding, signed
+from noiseproof.reporting.wording import headlines, in_words, listed, main_finding, signed, standings_caption
 from tests.evaluation.problems import comparison, report
 
 SAMPLES = 200
@@ -118,6 +119,53 @@ def test_accuracies_have_intervals_over_samples_and_draws_of_all_seeds() -> None
     first = headlines(found)[0]
     assert first.number == f"{100 * correct.mean():.1f}"
     assert "over 2 seeds" in first.detail
+
+
+def test_intervals_say_whom_they_are_for() -> None:
+    found = findings(made({"good": [0.80, 0.81, 0.80], "bad": [0.50, 0.51, 0.52]}))
+    noisy, clean, difference = (each.detail for each in headlines(found))
+    assert noisy.startswith("95 % interval for other test samples and noise: 7")
+    assert clean.startswith("95 % interval for other test samples: 9")
+    assert difference.startswith("95 % interval for other training seeds or other test samples and noise: +2")
+    models = headlines(findings(made({"good": [0.8], "bad": [0.5]})))[2].detail
+    assert models.startswith("95 % interval for other test samples and noise: +2")
+    assert headlines(replace(found, random=False))[0].detail.startswith("95 % interval for other test samples: 7")
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        (
+            {"good": [0.8, 0.81], "bad": [0.5, 0.51]},
+            "The interval of a difference reaches as far as other training seeds or other test samples and noise "
+            "could bring it, whichever is farther.",
+        ),
+        (
+            {"good": [0.8], "bad": [0.5]},
+            "is for other test samples and noise too. Neither is for other training seeds.",
+        ),
+        (
+            {"good": [0.8, 0.81], "next": [0.7], "bad": [0.5, 0.51]},
+            "one training seed in common, it is for other test",
+        ),
+    ],
+)
+def test_the_ranking_says_which_interval_is_for_what(shares: dict[str, list[float]], said: str) -> None:
+    caption = standings_caption(findings(made(shares)))
+    assert "beside an accuracy is for other test samples and noise, with the models as they are trained." in caption
+    assert said in caption
+    assert ("whichever is farther" in caption) == (len(shares["good"]) > 1)
+
+
+@pytest.mark.parametrize(("right", "told"), [(5, True), (7, True), (8, False)])
+def test_an_accuracy_that_one_class_alone_would_give_is_told(right: int, told: bool) -> None:
+    measured = report({"clean": [9], "gaussian:0.5": [right, right]})
+    measured.labels = np.array([0] * 7 + [1] * 3)
+    found = findings(Comparison("t", {"a": {0: measured}}, {"a": "A"}))
+    assert (found.commonest, found.random) == (0.7, True)
+    said = f" Always answering with the most frequent class of the test samples would do no worse: 70.0{HARD}%."
+    assert main_finding(found).endswith(said) == told
+    assert ("most frequent" in main_finding(found)) == told
 
 
 def test_one_method_alone_is_compared_with_nothing() -> None:

@@ -195,6 +195,35 @@ def test_answers_stand_with_their_probabilities(read: Reader) -> None:
     assert "Sample 17: wrong in 9 of 10 draws" in read.text("p")
 
 
+def drawn_series(*samples: Mistake) -> Reader:
+    return bare(mistakes=Mistakes("“Robust”", "gaussian:0.5", samples))
+
+
+def test_a_single_draw_is_not_counted() -> None:
+    series = np.stack([np.arange(5), np.arange(5)[::-1]]).astype(np.float32)
+    said = drawn_series(Mistake(4, "three", series, -series, 0.5, "five", 1.0, 1, 1)).text("p")
+    assert "Sample 4: wrong" in said
+    assert not any("most often" in text or "draw" in text for text in said)
+
+
+def test_of_many_channels_those_that_noise_changes_most_are_drawn_on_their_own_scale() -> None:
+    clean = np.zeros((5, 4), dtype=np.float32)
+    clean[0] = 1000  # not drawn, so no reason to draw the others as flat lines
+    noisy = clean.copy()
+    noisy[[1, 3, 4], 2] = [3.0, 1.0, 2.0]
+    read = drawn_series(Mistake(4, "three", clean, noisy, 0.5, "five", 1.0, 9, 10))
+    assert "Sample 4: wrong in 9 of 10 draws; channels 1, 3 and 4" in read.text("p")
+    assert any("Of the 5 channels, counted from 0, the pictures show the three" in text for text in read.text("p"))
+    lines = [each["d"] for each in read.all("path") if each.get("vector-effect") and "L" in each["d"]][-6:]
+    heights = [[float(point.split()[1]) for point in line.removeprefix("M").split("L")] for line in lines]
+    assert heights[:3] == [[95.0] * 4] * 3
+    assert [min(each) for each in heights[3:]] == [5.0, 65.0, 35.0]
+
+
+def test_few_channels_are_all_drawn_and_not_counted(read: Reader) -> None:
+    assert not any("channel" in text for text in read.text("p"))
+
+
 def test_header_cells_say_what_they_head(read: Reader) -> None:
     assert all(cell.get("scope") in ("row", "col", "rowgroup") for cell in read.all("th"))
 

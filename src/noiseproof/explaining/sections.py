@@ -24,7 +24,7 @@ from noiseproof.training import Run
 
 __all__ = ["kept_panels", "panels"]
 
-_DRAWN = 3  # raised when the same analyses are drawn in another way
+_DRAWN = 4  # raised when the same analyses are drawn in another way
 
 
 def panels(runs: Mapping[str, Run], folder: Path, **settings: object) -> list[Panel]:
@@ -60,7 +60,8 @@ def kept_panels(runs: Mapping[str, Run], folder: Path) -> list[Panel] | None:
 def _panels(found: Explained) -> list[Panel]:
     first = next(iter(found.values()))
     ends = dict.fromkeys((next(iter(found)), next(reversed(list(found)))))
-    medians = ", ".join(f"{title} {np.median(each.curvature.values):.2g}" for title, each in found.items())
+    lowest = {title: lowest_share(each.curvature.values, SHARE) for title, each in found.items()}
+    medians = ", ".join(f"{title} {np.median(values):.2g}" for title, values in lowest.items())
     agree = ", ".join(
         f"{title} " + " and ".join(f"{100 * share:.0f} %" for share in _neighbours(each.feature_map))
         for title, each in found.items()
@@ -69,13 +70,15 @@ def _panels(found: Explained) -> list[Panel]:
         Panel(
             "How curved the loss is",
             "Λ(x) = Σλ² of the Hessian of the softmax loss in the input, by Eq. 21 of the paper with t = 0.01 and 20 "
-            f"probes, over {len(first.test)} test samples, one seed. Boxes: quartiles; whiskers: 5th and 95th "
-            "percentile. A loss that curves less changes less when the input does; that alone makes no model right.",
+            f"probes, over {len(first.test)} test samples, one seed. Shown are the "
+            f"{100 * SHARE:.0f} % of them with the lowest values, {len(next(iter(lowest.values())))} samples of each "
+            "model: boxes are their quartiles, whiskers their 5th and 95th percentiles, the number beside a name is "
+            "their median. A loss that curves less changes less when the input does; that alone makes no model right.",
             range_markup(
-                {title: lowest_share(each.curvature.values, SHARE) for title, each in found.items()},
-                f"Λ(x) in {first.space} space, lowest {100 * SHARE:.0f} % of samples; beside the name the median",
+                lowest,
+                f"Λ(x) in {first.space} space, lowest {100 * SHARE:.0f} % of samples; beside the name their median",
             ),
-            f"Box plots of the lowest {100 * SHARE:.0f} % of curvatures. Median of all samples: {medians}.",
+            f"Box plots of the lowest {100 * SHARE:.0f} % of curvatures. Their medians: {medians}.",
         ),
         Panel(
             "How the features lie",

@@ -103,7 +103,9 @@ def require_page(path: Path) -> None:
             raise RunFolderError(f"{path} is there and is no page of noiseproof: name another file with --out")
 
 
-def _mistakes(rows: Sequence[Row], comparison: Comparison, test: LabelledDataset, method: str, noise: str) -> Mistakes:
+def _mistakes(
+    rows: Sequence[Row], comparison: Comparison, test: LabelledDataset, method: str, noise: str
+) -> Mistakes | None:
     """Those of the leader's model of the first seed."""
     row = next(row for row in rows if row.key == method)
     seed, run = next(iter(row.runs.items()))

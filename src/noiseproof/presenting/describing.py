@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from noiseproof.data import Splits
-from noiseproof.evaluation import Comparison
+from noiseproof.evaluation import Comparison, RobustnessReport
 from noiseproof.methods import METHODS
 from noiseproof.presenting.grouping import Row, differing_settings
 from noiseproof.reporting import Setup, Table
@@ -49,7 +49,7 @@ def _training(rows: Sequence[Row], recipes: Sequence[Recipe], data: Splits) -> s
     networks = listed(list(dict.fromkeys(recipe.model.name for recipe in recipes)))
     seeds = sorted({seed for row in rows for seed in row.runs})
     said = (
-        f"{who} applied to {_data(recipes[0], data)}, with the network {networks}, for {_length(recipes)}, with "
+        f"{who} applied to {_data(recipes, data)}, with the network {networks}, for {_length(recipes)}, with "
         f"{_seeds(seeds)}."
     )
     if any("noisy" in METHODS[recipe.method].views_for(recipe.options(recipe.method)) for recipe in recipes):
@@ -70,22 +70,31 @@ def _length(recipes: Sequence[Recipe]) -> str:
     return f"at most {parts[0]}" if steps and not epochs else listed(parts)
 
 
-def _data(recipe: Recipe, data: Splits) -> str:
+def _data(recipes: Sequence[Recipe], data: Splits) -> str:
     shape = data.train.input_shape
     what = {
         3: lambda: f"{shape[1]}×{shape[2]} pixels" + (" in colour" if shape[0] == 3 else ""),
         2: lambda: f"{shape[0]} channels by {shape[1]} steps",
         1: lambda: f"{shape[0]} components",
     }.get(len(shape), lambda: "shape " + "×".join(map(str, shape)))()
-    return f"{recipe.data.source} ({len(data.train):,} training samples of {what}, {data.train.num_classes} classes)"
+    source, number = recipes[0].data.source, _training_samples(recipes, data)
+    return f"{source} ({number} training samples of {what}, {data.train.num_classes} classes)"
+
+
+def _training_samples(recipes: Sequence[Recipe], data: Splits) -> str:
+    """How many each way of training had: one number, two, or the fewest and the most."""
+    known = (recipe.provenance.get("samples", {}).get("train") for recipe in recipes)
+    counts = sorted({len(data.train) if count is None else int(count) for count in known})
+    ends = [f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))]
+    return (" or " if len(counts) == 2 else " to ").join(ends)
 
 
 def _measuring(recipes: Sequence[Recipe], comparison: Comparison, data: Splits) -> str:
     noisy = [key for key in comparison.perturbations if not _is_clean(comparison, key)]
     parts = ["on clean inputs"] if len(noisy) < len(comparison.perturbations) else []
     if noisy:
-        draws = f" with {comparison.draws} draws each" if comparison.random and comparison.draws > 1 else ""
-        parts.append(f"under {_count(len(noisy)).lower()} perturbation{'s' * (len(noisy) > 1)}{draws}")
+        under = f"under {_count(len(noisy)).lower()} perturbation{'s' * (len(noisy) > 1)}"
+        parts.append(f"{under}{_draws(comparison, noisy)}")
     return (
         f"All were tested on the same {len(data.test):,} samples, {listed(parts)}."
         if len(recipes) > 1
@@ -93,9 +102,25 @@ def _measuring(recipes: Sequence[Recipe], comparison: Comparison, data: Splits) 
     )
 
 
+def _draws(comparison: Comparison, noisy: Sequence[str]) -> str:
+    """How many draws there are of what is random; nothing where that is one."""
+    results = [_any_report(comparison)[key] for key in noisy]
+    random = [result for result in results if result.random]
+    counts = sorted({len(result.correct) for result in random})
+    if not counts or counts[-1] == 1:
+        return ""
+    said = f" with {' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} draws"
+    if len(random) == len(noisy):
+        return f"{said} each" if len(noisy) > 1 else said
+    return f"{said} of {'each' if len(random) > 1 else 'the'} random one"
+
+
 def _is_clean(comparison: Comparison, key: str) -> bool:
-    report = next(iter(next(iter(comparison.reports.values())).values()))
-    return report[key].spec == "clean"
+    return _any_report(comparison)[key].spec == "clean"
+
+
+def _any_report(comparison: Comparison) -> RobustnessReport:
+    return next(iter(next(iter(comparison.reports.values())).values()))
 
 
 def _occasion(runs: Sequence[Run]) -> str:

@@ -18,6 +18,11 @@ def image_like(data: LabelledDataset) -> bool:
     return len(data.input_shape) == 3 and data.input_shape[0] in (1, 3)
 
 
+def _series_like(data: LabelledDataset) -> bool:
+    """Whether the inputs are series of more than one step, which a line can show."""
+    return len(data.input_shape) == 2 and data.input_shape[1] > 1
+
+
 def worst_samples(report: RobustnessReport, clean: str, noisy: str, count: int) -> NDArray[np.int64]:
     """Return the places of the samples that are right on clean inputs and wrong most often under a perturbation.
 
@@ -38,8 +43,8 @@ def worst_samples(report: RobustnessReport, clean: str, noisy: str, count: int) 
 
 def worst_to_noise(
     title: str, model: nn.Module, test: LabelledDataset, report: RobustnessReport, noisy: str, *, count: int = 6
-) -> Mistakes:
-    """Show the samples that a model takes worst to noise.
+) -> Mistakes | None:
+    """Show the samples that a model takes worst to noise; None for vectors, of which there is no picture to show.
 
     Args:
         title: of the model.
@@ -51,8 +56,8 @@ def worst_to_noise(
     """
     clean = next((key for key, result in report.items() if result.spec == "clean"), None)
     if len(test.input_shape) == 1:
-        return Mistakes(title, noisy, (), "The inputs are vectors, of which there is no picture to show.")
-    if len(test.input_shape) != 2 and not image_like(test):
+        return None
+    if not image_like(test) and not _series_like(test):
         return Mistakes(title, noisy, (), f"Inputs of shape {test.input_shape} cannot be shown as pictures.")
     if clean is None or report[noisy].spec == "clean":
         return Mistakes(

@@ -55,6 +55,8 @@ class Findings:
         clean: accuracy of the leader on clean inputs with its interval; None where clean inputs were not measured.
         seeds: how many training seeds the leader has.
         samples: of the test set.
+        commonest: share of the test samples that are of the most frequent class, in (0, 1].
+        random: whether draws of the perturbation differ.
     """
 
     key: str
@@ -62,6 +64,8 @@ class Findings:
     clean: tuple[Cell, Interval] | None
     seeds: int
     samples: int
+    commonest: float
+    random: bool
 
     @property
     def leader(self) -> Standing:
@@ -121,6 +125,8 @@ def findings(comparison: Comparison, key: str | None = None) -> Findings:
         clean=None if clean is None else (comparison.cell(leader, clean), interval_of(comparison, leader, clean)),
         seeds=len(comparison.reports[leader]),
         samples=len(report.labels),
+        commonest=float(np.bincount(report.labels).max() / len(report.labels)),
+        random=report[key].random,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -15,10 +16,10 @@ from noiseproof.reporting.charts import accuracy_chart
 from noiseproof.reporting.classes import class_accuracies
 from noiseproof.reporting.comparisons import comparison_table
 from noiseproof.reporting.findings import Findings, findings
-from noiseproof.reporting.pictures import Picture, data_uri, picture
+from noiseproof.reporting.pictures import Picture, data_uri, drawn_channels, picture
 from noiseproof.reporting.rendering import policy, render, sheet
 from noiseproof.reporting.tables import Table, decimals_for, percent, short_name
-from noiseproof.reporting.wording import headlines, in_words, main_finding, standing_words
+from noiseproof.reporting.wording import headlines, in_words, listed, main_finding, standing_words, standings_caption
 
 __all__ = ["Example", "Mistake", "Mistakes", "Page", "Panel", "Setup", "render_page"]
 
@@ -189,6 +190,7 @@ def _standings(found: Findings) -> dict[str, object] | None:
 
     decimals = decimals_for(found.samples)
     return {
+        "caption": standings_caption(found),
         "zero": place(0.0),
         "rows": [
             {
@@ -207,17 +209,31 @@ def _standings(found: Findings) -> dict[str, object] | None:
 def _mistakes(mistakes: Mistakes | None) -> dict[str, object] | None:
     if mistakes is None:
         return None
-    cards = []
-    for sample in mistakes.samples:
-        both = np.concatenate([sample.clean.ravel(), sample.noisy.ravel()])
-        ends = (float(both.min()), float(both.max()))
-        cards.append(
-            {
-                "sample": sample,
-                "clean": picture(sample.clean, *ends),
-                "noisy": picture(sample.noisy, *ends),
-                "clean_probability": percent(sample.clean_probability, 0),
-                "probability": percent(sample.probability, 0),
-            }
-        )
-    return {"model": mistakes.model, "where": in_words(mistakes.key), "cards": cards, "note": mistakes.note}
+    cards = [_card(sample) for sample in mistakes.samples]
+    return {
+        "model": mistakes.model,
+        "where": in_words(mistakes.key),
+        "cards": cards,
+        "channels": max((len(card["sample"].clean) for card in cards if card["channels"]), default=0),
+        "draws": max((sample.draws for sample in mistakes.samples), default=0),
+        "note": mistakes.note,
+    }
+
+
+def _card(sample: Mistake) -> dict[str, Any]:
+    """Both pictures of a sample on the same scale, that of what is drawn of it."""
+    clean, noisy, channels = sample.clean, sample.noisy, ""
+    if clean.ndim == 2:
+        drawn = drawn_channels(clean, noisy)
+        channels = listed([str(channel) for channel in drawn]) if len(drawn) < len(clean) else ""
+        clean, noisy = clean[drawn], noisy[drawn]
+    both = np.concatenate([clean.ravel(), noisy.ravel()])
+    ends = (float(both.min()), float(both.max()))
+    return {
+        "sample": sample,
+        "clean": picture(clean, *ends),
+        "noisy": picture(noisy, *ends),
+        "channels": channels,
+        "clean_probability": percent(sample.clean_probability, 0),
+        "probability": percent(sample.probability, 0),
+    }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Picture", "data_uri", "picture"]
+__all__ = ["Picture", "data_uri", "drawn_channels", "picture"]
 
 _LARGEST = 192  # pixels along the longer side; what is larger is made smaller
 _CHANNELS = 3  # of a series that are drawn
@@ -42,10 +42,24 @@ def picture(sample: NDArray[np.float32], low: float = 0.0, high: float = 1.0) ->
         lines = tuple(
             "M"
             + "L".join(f"{x:.1f} {95 - 90 * (value - low) / size:.1f}" for x, value in zip(steps, row, strict=True))
-            for row in sample[:_CHANNELS]
+            for row in sample
         )
         return Picture(lines=lines)
     return None
+
+
+def drawn_channels(clean: NDArray[np.float32], noisy: NDArray[np.float32]) -> list[int]:
+    """Choose the channels of a series to draw: the three that noise changes most, or all where there are no more.
+
+    Args:
+        clean: (C, T).
+        noisy: (C, T), the same series under noise.
+
+    Returns:
+        Their places, counted from 0 and rising; of channels that are changed as much, the first.
+    """
+    changed = np.abs(noisy - clean).sum(axis=1)
+    return sorted(np.argsort(-changed, kind="stable")[:_CHANNELS].tolist())
 
 
 def data_uri(image: NDArray[np.float32]) -> str:

@@ -21,7 +21,7 @@ def theory_table(found: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]], *
     for theorem in found[models[0]]:
         rows.append((Entry(theorem, best=True), *(Entry("") for _ in models)))
         by_model = {model: dict(found[model][theorem]) for model in models}
-        whats = dict.fromkeys(what for values in by_model.values() for what in values)
+        whats = _in_order([list(values) for values in by_model.values()])
         rows += [(Entry(what), *(Entry(by_model[model].get(what, "")) for model in models)) for what in whats]
     return Table(
         "The theorems, computed",
@@ -30,3 +30,15 @@ def theory_table(found: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]], *
         "Measured on test samples; Theorem 6.2's premise on training samples. A premise that does not hold leaves its "
         f"conclusion open; a bound of 1 or more on a probability says nothing. {caveat}".rstrip(),
     )
+
+
+def _in_order(lists: Sequence[Sequence[str]]) -> list[str]:
+    """Join lists, each once: what is in a later one alone stands behind what it stands behind there."""
+    joined: list[str] = []
+    for each in lists:
+        place = 0
+        for what in each:
+            if what not in joined:
+                joined.insert(place, what)
+            place = joined.index(what) + 1
+    return joined

@@ -11,7 +11,17 @@ from noiseproof.evaluation.intervals import Interval
 from noiseproof.reporting.findings import Findings, Standing
 from noiseproof.reporting.tables import decimals_for, percent, short_name
 
-__all__ = ["Headline", "headlines", "in_words", "listed", "main_finding", "quoted", "signed", "standing_words"]
+__all__ = [
+    "Headline",
+    "headlines",
+    "in_words",
+    "listed",
+    "main_finding",
+    "quoted",
+    "signed",
+    "standing_words",
+    "standings_caption",
+]
 
 _ROUNDING = 1e-9
 _HARD = "\N{NO-BREAK SPACE}"
@@ -69,7 +79,17 @@ def signed(value: float, decimals: int) -> str:
 
 
 def main_finding(found: Findings) -> str:
-    """What there is to say of the leader under the perturbation, in a sentence or two."""
+    """What there is to say of the leader under the perturbation, in one to three sentences."""
+    if found.leader.cell.mean > found.commonest + _ROUNDING:
+        return _lead(found)
+    share = f"{percent(found.commonest, decimals_for(found.samples))}{_HARD}%"
+    return (
+        f"{_lead(found)} Always answering with the most frequent class of the test samples would do no worse: {share}."
+    )
+
+
+def _lead(found: Findings) -> str:
+    """Who leads, and whether that can be told."""
     leader, runner_up = found.leader, found.next
     decimals = decimals_for(found.samples)
     where, first, accuracy = (
@@ -100,10 +120,9 @@ def main_finding(found: Findings) -> str:
 def headlines(found: Findings) -> tuple[Headline, ...]:
     """Return the large numbers: the leader's accuracies, and by how much it is ahead of the next."""
     leader, decimals = found.leader, decimals_for(found.samples)
-    where = f"{'on' if found.key == 'clean' else 'under'} {in_words(found.key)}"
-    shown = [_accuracy(leader.cell, leader.interval, found, where)]
+    shown = [_accuracy(leader.cell, leader.interval, found, _where(found), _other_samples(found.random))]
     if found.clean is not None and found.key != "clean":
-        shown.append(_accuracy(*found.clean, found, "on clean inputs"))
+        shown.append(_accuracy(*found.clean, found, "on clean inputs", _other_samples(random=False)))
     runner_up = found.next
     if runner_up is not None and not math.isnan(runner_up.behind):
         ends = f"{signed(runner_up.low, decimals)} to {signed(runner_up.high, decimals)}"
@@ -114,7 +133,10 @@ def headlines(found: Findings) -> tuple[Headline, ...]:
             "models alike": "cannot be told apart",
         }[runner_up.verdict]
         label = f"ahead of {quoted(runner_up.title)}"
-        shown.append(Headline(signed(runner_up.behind, decimals), "points", label, f"95 %: {ends}; {verdict}"))
+        others = _other_samples(found.random)
+        others = others if runner_up.verdict.startswith("models") else f"other training seeds or {others}"
+        detail = f"95 % interval for {others}: {ends}; {verdict}"
+        shown.append(Headline(signed(runner_up.behind, decimals), "points", label, detail))
     return tuple(shown)
 
 
@@ -126,9 +148,37 @@ def standing_words(standing: Standing, decimals: int) -> tuple[str, str, str]:
     return signed(-standing.behind, decimals), ends, _VERDICTS[standing.verdict]
 
 
-def _accuracy(cell: Cell, interval: Interval, found: Findings, label: str) -> Headline:
+def standings_caption(found: Findings) -> str:
+    """What the numbers beside the methods mean: whom each interval is for."""
+    others = _other_samples(found.random)
+    by_seeds = {not each.verdict.startswith("models") for each in found.standings if not math.isnan(each.behind)}
+    farthest = f"as far as other training seeds or {others} could bring it, whichever is farther"
+    differences = {
+        (True,): f"The interval of a difference reaches {farthest}.",
+        (False,): f"That of a difference is for {others} too. Neither is for other training seeds.",
+        (False, True): f"That of a difference reaches {farthest}; between two methods that have one training seed in "
+        f"common, it is for {others} alone.",
+    }[tuple(sorted(by_seeds))]
+    return (
+        f"Accuracy {_where(found)}, and how far each method is from the first, in points; all intervals "
+        f"are of 95 %. The interval beside an accuracy is for {others}, with the models as they are trained. "
+        f"{differences}"
+    )
+
+
+def _where(found: Findings) -> str:
+    return f"{'on' if found.key == 'clean' else 'under'} {in_words(found.key)}"
+
+
+def _other_samples(random: bool) -> str:
+    """What results are uncertain over, beside training."""
+    return "other test samples and noise" if random else "other test samples"
+
+
+def _accuracy(cell: Cell, interval: Interval, found: Findings, label: str, others: str) -> Headline:
     decimals = decimals_for(found.samples)
-    detail = f"95 %: {percent(interval.low, decimals)} to {percent(interval.high, decimals)}"
+    ends = f"{percent(interval.low, decimals)} to {percent(interval.high, decimals)}"
+    detail = f"95 % interval for {others}: {ends}"
     if not math.isnan(cell.std_over_seeds):
         detail += f"; ±{percent(cell.std_over_seeds, decimals)} over {found.seeds} seeds"
     return Headline(percent(cell.mean, decimals), "%", label, detail)

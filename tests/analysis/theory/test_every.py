@@ -87,6 +87,22 @@ def test_results_are_plain_numbers_without_graphs_or_the_datas_memory(
     assert len({what for what, _ in summary}) == len(summary)
 
 
+def test_quantities_have_the_same_names_whatever_the_numbers() -> None:
+    """So that models with other δ stand in one row of a table, and each tells its own."""
+    model, data = FeatureClassifier(nn.Flatten(), nn.Linear(64, 3)), images()
+    torch.manual_seed(0)
+    for told in (
+        [theory.separation(model, data, delta_v=v, delta_d=4 * v).summary() for v in (0.5, 2.0)],
+        [theory.stability(model, data, sigma=0.1, delta=v, draws=2, limit=4).summary() for v in (0.5, 2.0)],
+        [theory.generalisation(model, data, data, radius=v, rho=v**2 / 2).summary() for v in (0.5, 2.0)],
+        [theory.divergence(model, data, delta_v=v, folds=2).summary() for v in (0.5, 2.0)],
+    ):
+        first, second = told
+        assert [what for what, _ in first] == [what for what, _ in second]
+        assert any("0.5" in value for _, value in first)
+        assert first != second
+
+
 def test_a_result_is_frozen(look: Look, tiny_model: FeatureClassifier) -> None:
     found = look(tiny_model, images())
     with pytest.raises(AttributeError):

@@ -232,6 +232,7 @@ def test_what_is_told() -> None:
         return dict(found.summary())
 
     good = told(separation_of(q, y, W, None, delta_v=0.5, delta_d=2.0, centroids=m))
+    assert good["Radius δ_v and distance δ_d"] == "0.5 and 2"
     assert good["Centroids"] == "given"
     assert good["Proposition 5.1"] == "premise holds in 4 of 4 classes, and dispersion ≤ 2δ_v = 1 fails in 0 of them"
     assert good["Every distance within a class is below every one between classes"] == "yes"

@@ -143,7 +143,10 @@ class Divergence:
         bounded = int((~np.isnan(self.pair_bounds)).sum())
         return [
             ("Centroids", "class means of these samples" if self.own_centroids else "given"),
-            (f"τ, features within δ_v = {self.delta_v:g}", f"{number(self.tau)}; by class {span(self.inside)}"),
+            (
+                "τ, features within δ_v of their centroid",
+                f"{number(self.tau)}, with δ_v = {self.delta_v:g}; by class {span(self.inside)}",
+            ),
             (
                 "Spheres disjoint",
                 f"{'yes' if self.disjoint else 'no'}: nearest centroids {number(self.closest)}, 2δ_v "

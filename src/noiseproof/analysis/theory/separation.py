@@ -175,6 +175,7 @@ class Separation:
         """What was found, in plain words."""
         c = self.classes
         return [
+            ("Radius δ_v and distance δ_d", f"{self.delta_v:g} and {self.delta_d:g}"),
             ("Centroids", "class means of these samples" if self.own_centroids else "given"),
             ("Samples within δ_v of their centroid", percent(np.average(self.compact[c], weights=self.sizes[c]))),
             ("L_compact (Eq. 8)", number(self.compactness_loss)),

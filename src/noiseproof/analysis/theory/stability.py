@@ -189,9 +189,9 @@ class Stability:
         )
         return [
             ("Noise", f"σ = {self.sigma:g}, {self.draws} draws of {len(self.eta)} samples, not clamped"),
-            (f"η, features that stay within δ = {self.delta:g}", f"median {median(self.eta)}"),
+            ("η, features that stay within δ", f"median {median(self.eta)}, with δ = {self.delta:g}"),
             ("K_max", f"{number(self.k_max)}; the largest |logit| met is {number(self.largest_logit)}{below}"),
-            ("Σλ², exact at the point", f"median {median(self.squares)}"),
+            ("Σλ², exact at the point, in pixel space", f"median {median(self.squares)}"),
             ("Eq. 15 (upper bound) holds", f"for {percent(self.upper_holds)} of samples"),
             ("Eq. 15: bound over Σλ²", f"median {median(_quotient(self.upper, self.squares))}"),
             (
