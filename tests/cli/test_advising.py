@@ -27,6 +27,15 @@ def test_a_recipe_with_changes_and_repeats(noiseproof: CommandLine, tiny: Path) 
     shown = noiseproof.done("suggest", tiny, "--repeats", "shots.npz", "--set", "noise.train=gaussian:0.1")
     assert "--set noise.train=gaussian:0.3" in shown
     assert "from 6 recordings of 1 still scene" in shown
+    assert "--set 'evaluate.perturbations=[clean,gaussian:0.3" in shown
+
+
+def test_a_run_of_another_method_is_told_of_but_no_delta_is_to_be_set(noiseproof: CommandLine, tiny: Path) -> None:
+    wine = ("--data", "wine", "--set", "train.epochs=8")
+    noiseproof.done("train", "vectors", "--method", "mixed", *wine, "--out", str(tiny.parent / "mixed"))
+    shown = noiseproof.done("suggest", tiny.parent / "mixed")
+    assert "delta_d" in shown
+    assert "methods.discriminative." not in shown
 
 
 def test_records(noiseproof: CommandLine, tiny: Path) -> None:

@@ -101,11 +101,39 @@ def test_a_scene_that_moved_is_told() -> None:
     assert any("moved" in note for note in found.notes)
 
 
+UNITS = torch.logspace(-3, 3, 12).reshape(12, 1)  # of twelve channels
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 12, 8), (6, 4, 12, 100), (3, 2, 12, 50)])
+def test_channels_of_other_units_are_not_taken_for_uneven_noise(shape: tuple[int, ...]) -> None:
+    for seed in range(20):
+        assert noise_of_repeats(UNITS * drawn(shape, seed)).notes == ()
+
+
+@pytest.mark.parametrize("channel", [1, 10])
+def test_the_channel_whose_noise_grows_with_its_signal_is_named(channel: int) -> None:
+    shots = UNITS * drawn((6, 4, 12, 100))
+    shots[:, :, channel, 60:] *= 5
+    (note,) = noise_of_repeats(shots).notes
+    assert f"from place to place in channel {channel}:" in note
+
+
+@pytest.mark.parametrize("channel", [1, 10])
+def test_the_channel_whose_level_flickers_is_named(channel: int) -> None:
+    shots = drawn((12, 4, 12, 100))
+    shots[:, :, channel] += 2 * drawn((12, 4, 1), 1)
+    (note,) = noise_of_repeats(UNITS * shots).notes
+    assert f"(channel {channel}) in level" in note
+    told = float(note.partition("vary by ")[2].partition(" ")[0])
+    assert told == pytest.approx(2 * float(UNITS[channel]), rel=0.3)
+
+
 @pytest.mark.parametrize("shape", [(30, 5, 4), (30, 5, 4, 20)])
 def test_repeats_of_vectors_and_series(shape: tuple[int, ...]) -> None:
     levels = torch.tensor([0.1, 0.5, 1.0, 3.0]).reshape(4, *[1] * (len(shape) - 3))
     found = noise_of_repeats(5 + levels * drawn(shape))
     assert found.channels == pytest.approx((0.1, 0.5, 1.0, 3.0), rel=0.2)
+    assert found.word == ("column" if len(shape) == 3 else "channel")
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0])

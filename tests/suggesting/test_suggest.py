@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,16 @@ from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.perturbations import perturbation
 from noiseproof.suggesting import Advice, FeatureFacts, SensorNoise, feature_facts, suggest
-from noiseproof.suggesting.rules import delta_proposals, momentum_proposal, noise_proposal, regularisation_proposal
+from noiseproof.suggesting.rules import (
+    delta_proposals,
+    momentum_proposal,
+    noise_proposal,
+    perturbations_proposal,
+    regularisation_proposal,
+    std_of,
+)
 from noiseproof.training import load_recipe
+from noiseproof.training.recipes import parse_override
 from tests.cli.problems import TINY
 
 DEFAULTS = METHODS["discriminative"].Options().model_dump()
@@ -188,6 +197,102 @@ def test_without_a_measured_sensor_there_are_values_to_try() -> None:
     assert found.varying == "--vary noise.train=gaussian:0.15,gaussian:0.3,gaussian:0.6"
 
 
+@pytest.mark.parametrize(
+    ("now", "proposed"),
+    [
+        ((), ("clean", "gaussian:0.1", "gaussian:0.2", "gaussian:0.4")),
+        (("clean", "gaussian:0.3"), ("clean", "gaussian:0.1", "gaussian:0.2", "gaussian:0.4")),
+        (("clean", "gaussian:0.12"), None),
+        (("clean", "uniform:0.17"), None),  # whose std is a √3th
+        (("gaussian-blur:0.1", "speckle:0.1"), ("clean", "gaussian:0.1", "gaussian:0.2", "gaussian:0.4")),
+    ],
+)
+def test_it_is_measured_under_what_the_sensor_does(now: tuple[str, ...], proposed: tuple[str, ...] | None) -> None:
+    found = perturbations_proposal(SensorNoise("from repeats", (0.1,), (0.1,), (0.1,), 10), now)
+    assert found.value == (proposed or now)
+    assert found.changes == (proposed is not None)
+    assert not proposed or "=[clean,gaussian:0.1,gaussian:0.2,gaussian:0.4]" in found.setting
+
+
+def test_only_noise_of_one_strength_everywhere_has_a_std() -> None:
+    assert std_of(perturbation("laplace:0.2")) == 0.2
+    assert std_of(perturbation("uniform:0.3")) == pytest.approx(0.3 / math.sqrt(3))
+    assert [std_of(perturbation(text)) for text in ("clean", "gaussian-blur:2", "speckle:0.1")] == [None] * 3
+
+
+def units(path: Path, scale: float | np.ndarray, noise: float, kind: int) -> tuple[str, str]:
+    """Data of twelve columns, or of as many channels of series, and repeats of four of the samples, with noise."""
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(90, 12) if kind == 1 else (90, 12, 16))
+    factor = np.broadcast_to(scale, 12) if kind == 1 else np.broadcast_to(scale, 12)[:, None]
+    repeats = inputs[:4] + noise * generator.normal(size=(9, *inputs[:4].shape))
+    np.savez(path / "data.npz", x=(factor * inputs).astype(np.float32), y=np.arange(90) % 3)
+    np.savez(path / "shots.npz", repeats=(factor * repeats).astype(np.float32))
+    return f"npz:{path / 'data.npz'}", str(path / "shots.npz")
+
+
+MANY = np.logspace(-2, 3, 12)
+
+
+@pytest.mark.parametrize(("recipe", "kind", "word"), [("vectors", 1, "column"), ("series", 2, "channel")])
+def test_channels_of_other_units_get_no_level_in_common(tmp_path: Path, recipe: str, kind: int, word: str) -> None:
+    data, repeats = units(tmp_path, MANY, 0.1, kind)
+    advice = suggest(recipe, data=data, repeats=repeats)
+    assert advice["noise.train"].value is None
+    assert advice["noise.train"].sweep == ()
+    assert f"one level fits no {word}" in advice["noise.train"].reason
+    assert not any(each.key == "evaluate.perturbations" for each in advice.proposals)
+    note = next(note for note in advice.notes if "one scale first" in note)
+    assert "divide each by the data's std" in note
+    assert 0.07 < float(note.partition("one level, ")[2].partition(",")[0]) < 0.13
+    assert not any("place to place" in text for _, text in advice.facts)
+
+
+def test_divided_by_their_std_they_do(tmp_path: Path) -> None:
+    data, repeats = units(tmp_path, 1.0, 0.1, 1)
+    advice = suggest("vectors", data=data, repeats=repeats, overrides={"noise.train": "gaussian:0.01"})
+    assert str(advice["noise.train"].value) in [f"gaussian:{level}" for level in ("0.095", "0.1", "0.11")]
+    assert advice["perturbations"].changes
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+@pytest.mark.parametrize(("shift", "scale"), [(0, 110), (300, 1)])
+def test_repeats_of_another_scale_than_the_data_give_no_level(
+    tmp_path: Path, shift: float, scale: float, kind: int
+) -> None:
+    data, place = units(tmp_path, 1.0, 0.5, kind)
+    repeats = torch.from_numpy(np.load(place)["repeats"])
+    advice = suggest(("vectors", "series")[kind - 1], data=data, repeats=shift + scale * repeats)
+    assert advice["noise.train"].value is None
+    assert advice["noise.train"].sweep == ()
+    assert "not of the data's scale" in advice["noise.train"].reason
+    assert any("Nothing is proposed for the noise" in note for note in advice.notes)
+    assert not any(each.key == "evaluate.perturbations" for each in advice.proposals)
+
+
+def test_pictures_in_bytes_beside_data_in_the_unit_interval_are_of_another_scale() -> None:
+    advice = suggest("digits", repeats=128 + 10 * torch.randn(5, 1, 1, 8, 8))
+    assert "not of the data's scale" in advice["noise.train"].reason
+
+
+def test_the_noisiest_of_many_columns_are_told_by_their_share(tmp_path: Path) -> None:
+    data, place = units(tmp_path, MANY, 0.1, 1)
+    repeats = torch.from_numpy(np.load(place)["repeats"])
+    middle = repeats.mean(0, keepdim=True)
+    repeats[..., 10] = (middle + 3 * (repeats - middle))[..., 10]
+    told = dict(suggest("vectors", data=data, repeats=repeats).facts)
+    (value,) = (text for what, text in told.items() if what.startswith("Noise by column, counted from 0"))
+    assert value.startswith("the noisiest of 12, beside what the data vary by: 10: ")
+    share = float(value.partition(" = ")[2].partition(" of the data's std")[0])
+    assert share == pytest.approx(0.3, rel=0.3)
+
+
+def test_a_column_that_does_not_vary_hinders_nothing(tmp_path: Path) -> None:
+    data, place = units(tmp_path, np.array([0.0, *[1.0] * 11]), 0.1, 1)
+    advice = suggest("vectors", data=data, repeats=place)
+    assert advice["noise.train"].value is not None
+
+
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -226,10 +331,25 @@ def test_every_setting_is_one_that_a_recipe_takes(tiny: Path) -> None:
     advice = suggest("run", repeats=0.5 + torch.randn(5, 3, 1, 8, 8))
     assert any("'normal'" in note for note in advice.notes)
     changed = {each.key: each.value for each in advice.proposals if each.changes}
-    assert changed.keys() >= {"noise.train"}
-    recipe = load_recipe(tiny, changed)
+    assert changed.keys() == {"noise.train", "evaluate.perturbations"}
+    settings = [shlex.split(each.setting) for each in advice.proposals if each.setting]
+    assert all(option == "--set" for option, _ in settings)
+    recipe = load_recipe(tiny, dict(parse_override(change) for _, change in settings))
     assert recipe.noise.train == changed["noise.train"]
-    assert all(each.setting == f"--set {each.key}={each.value}" for each in advice.proposals if each.changes)
+    assert recipe.evaluate.perturbations == changed["evaluate.perturbations"]
+
+
+def test_a_run_of_another_method_gets_no_delta_but_what_is_measured(tmp_path: Path) -> None:
+    overrides = {"data.source": "wine", "train.epochs": 8}
+    advice = suggest(npf.train("vectors", "mixed", out=tmp_path / "run", overrides=overrides).folder)
+    ours = [each for each in advice.proposals if each.key.startswith("methods.")]
+    assert {each.name for each in ours} == {"delta_d", "delta_v", "gamma_reg", "momentum"}
+    assert all((each.value, each.setting, each.varying) == (None, "", "") for each in ours)
+    assert "They are " in advice["delta_d"].reason
+    assert "Half of the samples are within" in advice["delta_v"].reason
+    (note,) = advice.notes
+    assert "'mixed'" in note
+    assert "no δ is proposed" in note
 
 
 def test_another_model(tiny: Path) -> None:

@@ -26,10 +26,11 @@ from noiseproof.cli.measuring import (
 if TYPE_CHECKING:
     from noiseproof.reporting import Table
     from noiseproof.suggesting import Advice, Proposal
+    from noiseproof.suggesting.advice import Value
 
 __all__ = ["suggest"]
 
-_REASON = 90  # columns, also where the output is as wide as it likes
+_WIDEST = {"proposed": 20, "now": 20, "reason": 90}  # also where the output is as wide as it likes
 
 
 @app.command()
@@ -88,12 +89,12 @@ def _show(advice: Advice) -> None:
     shown = Shown(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("parameter", "proposed", "now", "reason"):
         justify: Literal["left", "right"] = "right" if column in ("proposed", "now") else "left"
-        shown.add_column(column, justify=justify, overflow="fold", max_width=_REASON if column == "reason" else None)
+        shown.add_column(column, justify=justify, overflow="fold", max_width=_WIDEST.get(column))
     for each in advice.proposals:
         proposed = "-" if each.value is None else "as now" if not each.changes else _text(each.value)
         shown.add_row(
-            Text(each.name if each.key != "noise.train" else each.key, style="bold" if each.changes else ""),
-            proposed, _text(each.now), Text(each.reason),
+            Text(each.name if each.key.startswith("methods.") else each.key, style="bold" if each.changes else ""),
+            Text(proposed), Text(_text(each.now)), Text(each.reason),
         )  # fmt: skip
     output().print(shown)
     settings = [each.setting for each in advice.proposals if each.setting]
@@ -125,5 +126,7 @@ def _record(proposal: Proposal) -> dict[str, str]:
     }
 
 
-def _text(value: float | str | None) -> str:
+def _text(value: Value | None) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return "" if value is None else f"{value:g}" if isinstance(value, float | int) else value

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
-__all__ = ["Advice", "Proposal", "rounded"]
+__all__ = ["Advice", "Proposal", "Value", "rounded"]
+
+Value = float | str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Proposal:
     """
 
     key: str
-    value: float | str | None
-    now: float | str | None
+    value: Value | None
+    now: Value | None
     reason: str
     sweep: tuple[float | str, ...] = ()
 
@@ -38,7 +41,9 @@ class Proposal:
     @property
     def setting(self) -> str:
         """How the proposed value is set on the command line; empty where none other is proposed."""
-        return f"--set {self.key}={_text(self.value)}" if self.value is not None and self.changes else ""
+        if self.value is None or not self.changes:
+            return ""
+        return f"--set {shlex.quote(f'{self.key}={_text(self.value)}')}"
 
     @property
     def varying(self) -> str:
@@ -72,5 +77,7 @@ def rounded(value: float, digits: int = 2) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _text(value: float | str | None) -> str:
+def _text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"[{','.join(value)}]"
     return f"{value:g}" if isinstance(value, float | int) else str(value)

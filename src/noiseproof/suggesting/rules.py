@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from noiseproof.evaluation.views import View, view
+from noiseproof.perturbations.noise import GaussianNoise, LaplaceNoise, UniformNoise
 from noiseproof.suggesting.advice import Proposal, rounded
 from noiseproof.suggesting.features import FeatureFacts
 from noiseproof.suggesting.packing import spread_needed
+from noiseproof.suggesting.scales import Obstacle
 from noiseproof.suggesting.sensor import SensorNoise
 
-__all__ = ["delta_proposals", "momentum_proposal", "noise_proposal", "regularisation_proposal", "untrained_deltas"]
+__all__ = [
+    "delta_proposals",
+    "momentum_proposal",
+    "noise_proposal",
+    "perturbations_proposal",
+    "regularisation_proposal",
+    "std_of",
+    "untrained_deltas",
+]
 
 Options = Mapping[str, Any]
 
@@ -21,12 +33,19 @@ _RATIO = 3.0
 _NEAR = 1.1
 _MOMENTA = (0.9, 0.95, 0.98, 0.99)
 _STEADY = 0.25  # of δ_v, by which a centroid may be off
+_LEVELS = (1, 2, 4)  # times the sensor's noise
+_CLOSE = 1.5  # times the sensor's noise, or its inverse: what measures the same
 
 
-def delta_proposals(facts: FeatureFacts, options: Options) -> list[Proposal]:
+def delta_proposals(facts: FeatureFacts, options: Options, *, own: bool = True) -> list[Proposal]:
     """Propose δ_d and δ_v at the scale that the features have, since theory fixes their ratio and not their scale.
 
     What half of the classes and samples meet, or nearly, is left as it is.
+
+    Args:
+        facts: of the features.
+        options: of the method.
+        own: False for features that another method made, which have another scale: they are only told of.
     """
     if facts.classes < 2 or facts.boundary <= 0 or facts.within <= 0:
         why = (
@@ -35,6 +54,11 @@ def delta_proposals(facts: FeatureFacts, options: Options) -> list[Proposal]:
         )
         return [Proposal(f"{_OURS}.{name}", None, options[name], why) for name in ("delta_d", "delta_v")]
     delta_d, delta_v = options["delta_d"], options["delta_v"]
+    if not own:
+        return [
+            _told_only(each)
+            for each in (_delta_d(facts, options, delta_d), _delta_v(facts, options, delta_v, delta_d))
+        ]
     if not 0 < delta_d <= _NEAR * facts.boundary:
         delta_d = rounded(min(facts.boundary, facts.largest_delta_d))
     if not facts.within <= delta_v <= delta_d / _RATIO:
@@ -102,8 +126,17 @@ def untrained_deltas(options: Options) -> list[Proposal]:
     ]  # fmt: skip
 
 
-def noise_proposal(noise: SensorNoise | None, now: str, std: float | None) -> Proposal:
-    """Propose the level of the training noise from that of the sensor."""
+def noise_proposal(
+    noise: SensorNoise | None, now: str, std: float | None, obstacle: Obstacle | None = None
+) -> Proposal:  # fmt: skip
+    """Propose the level of the training noise from that of the sensor.
+
+    Args:
+        noise: as measured; None where it was not.
+        now: the present training noise.
+        std: of that, where it has one in the units of the inputs.
+        obstacle: why no level can be proposed, if so.
+    """
     theory = (
         "theory names no best level: more noise in training is more robustness to strong noise and, sooner or later, "
         "less accuracy without"
@@ -113,6 +146,8 @@ def noise_proposal(noise: SensorNoise | None, now: str, std: float | None) -> Pr
             "noise.train", None, now, f"{theory}. The sensor was not measured: give --repeats or --flat",
             () if not std else tuple(f"gaussian:{rounded(std * factor):g}" for factor in (0.5, 1, 2)),
         )  # fmt: skip
+    if obstacle is not None:
+        return Proposal("noise.train", None, now, obstacle.reason)
     if noise.std == 0:
         return Proposal("noise.train", None, now, f"no noise was found {noise.how}; {theory}")
     level = rounded(noise.std)
@@ -124,12 +159,36 @@ def noise_proposal(noise: SensorNoise | None, now: str, std: float | None) -> Pr
         )
     least, most = min(noise.channels), max(noise.channels)
     if most > 2 * least:
-        told += f"; channels differ, from {least:.2g} to {most:.2g}, and one level for all is a compromise"
+        told += f"; {noise.word}s differ, from {least:.2g} to {most:.2g}, and one level for all is a compromise"
     told += (
-        f". Recordings that hold this noise already have {math.sqrt(2):.2g} times it after as much is added. {theory}"
+        f". Recordings that hold this noise already have {math.sqrt(2):.2g} times it after as much is added; {theory}"
     )
-    sweep = tuple(f"gaussian:{rounded(level * factor):g}" for factor in (1, 2, 4))
-    return Proposal("noise.train", now if covered else f"gaussian:{level:g}", now, told, sweep)
+    return Proposal("noise.train", now if covered else f"gaussian:{level:g}", now, told, _gaussians(level))
+
+
+def perturbations_proposal(noise: SensorNoise, now: Sequence[str]) -> Proposal:
+    """Propose what to measure under: what is there where it has noise like the sensor's, else that and more of it.
+
+    Args:
+        noise: as measured, above 0.
+        now: the recipe's perturbations; empty for none.
+    """
+    key, present = "evaluate.perturbations", tuple(now) or None
+    stds = [std for std in map(std_of, map(view, now)) if std]
+    close = [std for std in stds if 1 / _CLOSE <= std / noise.std <= _CLOSE]
+    if close:
+        return Proposal(key, present, present, f"{close[0]:.2g} is there, which is near the sensor's {noise.std:.2g}")
+    told = f"so that settings are chosen by what the sensor does: its noise, {noise.std:.2g}, and more"
+    if stds:
+        told += f"; those that are there go from {min(stds):.2g} to {max(stds):.2g}, none near it"
+    return Proposal(key, ("clean", *_gaussians(rounded(noise.std))), present, told)
+
+
+def std_of(noise: View) -> float | None:
+    """Return the standard deviation, in the units of the inputs, of noise that is alike everywhere; None of others."""
+    if isinstance(noise, GaussianNoise | LaplaceNoise):
+        return noise.std
+    return noise.amplitude / math.sqrt(3) if isinstance(noise, UniformNoise) else None
 
 
 def momentum_proposal(
@@ -159,7 +218,7 @@ def momentum_proposal(
         return Proposal(
             key, None, now,
             f"{told}; γ = {now:g} makes the centroid as steady as the mean of {n * _gain(now):.0f}. Whether that is "
-            "enough depends on how wide classes are: ask again with a trained run",
+            "enough depends on how wide classes are: ask again with a run of this method",
         )  # fmt: skip
     error = {gamma: rms / math.sqrt(n * _gain(gamma)) for gamma in (now, *_MOMENTA)}
     enough = _STEADY * delta_v
@@ -177,8 +236,8 @@ def momentum_proposal(
     return Proposal(key, value, now, told)
 
 
-def regularisation_proposal(facts: FeatureFacts, options: Options) -> Proposal:
-    """Say from which γ_reg on Eq. 11 holds the margin back."""
+def regularisation_proposal(facts: FeatureFacts, options: Options, *, own: bool = True) -> Proposal:
+    """Say from which γ_reg on Eq. 11 holds the margin back; propose none for features of another method."""
     key, now = f"{_OURS}.gamma_reg", options["gamma_reg"]
     if facts.boundary <= 0 or facts.norm <= 0:
         return Proposal(key, None, now, "the features tell nothing yet")
@@ -189,7 +248,16 @@ def regularisation_proposal(facts: FeatureFacts, options: Options) -> Proposal:
         f"γ_reg·{facts.norm:.3g}·s: regularisation holds margins back from {limit:.2g} on, so now it "
         f"{'does' if held else 'does not'}. What weight decay allows, theory does not say"
     )
-    return Proposal(key, rounded(limit / 100) if held else now, now, told)
+    proposal = Proposal(key, rounded(limit / 100) if held else now, now, told)
+    return proposal if own else _told_only(proposal)
+
+
+def _told_only(proposal: Proposal) -> Proposal:
+    return replace(proposal, value=None, sweep=())
+
+
+def _gaussians(level: float) -> tuple[str, ...]:
+    return tuple(f"gaussian:{rounded(level * factor):g}" for factor in _LEVELS)
 
 
 def _gain(momentum: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import bdtrc, chdtr, chdtri, fdtrc
 from torch import Tensor
 
 from noiseproof.data import LabelledDataset, thinned
@@ -30,6 +31,8 @@ __all__ = [
 _NORMAL_MEDIAN = 0.6744897501960817
 _LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
 _UNEVEN = 1.25
+_CHANCE = 1e-3  # what happens less often than this by chance is told
+_TINY = 1e-300
 _ROUNDING = 1 / 255 / np.sqrt(12)
 
 
@@ -39,11 +42,12 @@ class SensorNoise:
 
     Attributes:
         how: it was estimated, for people.
-        channels: standard deviation by channel (of vectors by component), in the units of the inputs.
+        channels: standard deviation by channel (of vectors by column), in the units of the inputs.
         low: by channel, the lower quartile over recordings.
         high: by channel, the upper quartile.
         recordings: how many they are from.
         notes: what is known to bias the estimate.
+        word: what one of the channels is called, counted from 0.
     """
 
     how: str
@@ -52,6 +56,7 @@ class SensorNoise:
     high: tuple[float, ...]
     recordings: int
     notes: tuple[str, ...] = ()
+    word: str = "channel"
 
     @property
     def std(self) -> float:
@@ -77,34 +82,55 @@ def noise_of_repeats(repeats: Tensor) -> SensorNoise:
         raise DataError("the repeated recordings hold NaN or infinite values")
     count, pixels = values.shape[0], values.shape[3]
     level = values.mean(3, keepdim=True)
-    flicker = level.var(0, unbiased=True).mean((0, 2)).sqrt()
     if pixels > 1:
         values = values - level + level.mean(0, keepdim=True)
     residual = values - values.mean(0, keepdim=True)
     freedom = (count - 1) / count * (1 - 1 / pixels if pixels > 1 else 1)
     by_channel = (residual.square().mean((0, 1, 3)) / freedom).sqrt()
     of_each = (residual.square().mean(3) / freedom).sqrt().flatten(0, 1)
-    notes = []
-    if pixels > 1 and float(flicker.max()) > float(by_channel.max()) / 2:
-        notes.append(f"whole recordings vary by {float(flicker.max()):.2g} in level, which is not counted as noise")
-    if pixels > 1 and _uneven(residual, freedom):
-        notes.append(
-            "the noise differs much from place to place: it grows with the signal, as shot noise does, or the scene "
-            "moved, which makes the estimate too high"
-        )
+    word = "channel" if repeats.ndim > 3 else "column"
+    notes = [] if pixels == 1 else [*_flicker(level.squeeze(3), by_channel, pixels), *_uneven(residual, freedom, word)]
     return _described(
         f"from {count} recordings of {values.shape[1]} still scene{'s' * (values.shape[1] > 1)}",
-        by_channel, of_each, notes,
+        by_channel, of_each, notes, word,
     )  # fmt: skip
 
 
-def _uneven(residual: Tensor, freedom: float) -> bool:
-    """Whether the mean variance is far above what the median variance would have it for even noise."""
-    variances = (residual.square().mean(0) / freedom).flatten()
-    degrees = residual.shape[0] - 1
-    typical = (1 - 2 / (9 * degrees)) ** 3  # the median of chi squared over its degrees (Wilson & Hilferty 1931)
-    median = float(variances.median())
-    return float(variances.mean()) > _UNEVEN**2 * median / typical
+def _flicker(level: Tensor, noise: Tensor, pixels: int) -> list[str]:
+    """What is told where whole recordings (R, N, C) vary by more than half of the noise (C,), and not by chance."""
+    repeats, scenes, _ = level.shape
+    degrees = scenes * (repeats - 1)
+    variance = level.var(0, unbiased=True).mean(0)
+    excess = (variance - noise.square() / pixels).clamp(min=0).sqrt()
+    ratio = pixels * variance / noise.square().clamp(min=_TINY)
+    chance = fdtrc(degrees, degrees * (pixels - 1), ratio.numpy())
+    told = (excess > noise / 2) & torch.from_numpy(chance < _CHANCE)
+    if not bool(told.any()):
+        return []
+    each = zip(told.nonzero().flatten().tolist(), excess[told].tolist(), strict=True)
+    levels = ", ".join(f"{value:.2g}" + f" (channel {number})" * (len(noise) > 1) for number, value in each)
+    return [f"whole recordings vary by {levels} in level, which is not counted as noise"]
+
+
+def _uneven(residual: Tensor, freedom: float, word: str) -> list[str]:
+    """What is told where a channel's mean variance is far above what its median variance would have it for even noise.
+
+    Each is compared with itself alone, since channels may be of different units. Where the median of so few places
+    could be that low by chance, nothing is told.
+    """
+    variances = (residual.square().mean(0) / freedom).transpose(0, 1).flatten(1)
+    places, degrees = variances.shape[1], residual.shape[0] - 1
+    low = chdtri(degrees, 0.5) / degrees / _UNEVEN**2  # of the mean; even noise has its median _UNEVEN² above that
+    chance = bdtrc((places - 1) // 2, places, chdtr(degrees, low * degrees))
+    told = variances.median(1).values < low * variances.mean(1)
+    if chance >= _CHANCE or not bool(told.any()):
+        return []
+    numbers = told.nonzero().flatten().tolist()
+    where = "" if bool(told.all()) else f" in {word}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+    return [
+        f"the noise differs much from place to place{where}: it grows with the signal, as shot noise does, or the "
+        "scene moved, which makes the estimate too high"
+    ]
 
 
 def noise_of_pictures(pictures: Tensor) -> SensorNoise:
@@ -160,10 +186,12 @@ def noise_of_series(series: Tensor) -> SensorNoise:
     )  # fmt: skip
 
 
-def _described(how: str, by_channel: Tensor, of_each: Tensor, notes: list[str]) -> SensorNoise:
+def _described(
+    how: str, by_channel: Tensor, of_each: Tensor, notes: list[str], word: str = "channel"
+) -> SensorNoise:  # fmt: skip
     low, high = (of_each.quantile(share, dim=0) for share in (0.25, 0.75))
     return SensorNoise(
-        how, tuple(by_channel.tolist()), tuple(low.tolist()), tuple(high.tolist()), len(of_each), tuple(notes)
+        how, tuple(by_channel.tolist()), tuple(low.tolist()), tuple(high.tolist()), len(of_each), tuple(notes), word
     )
 
 

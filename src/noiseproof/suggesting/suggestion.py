@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.perturbations import perturbation
 from noiseproof.progress import ProgressReporter
-from noiseproof.suggesting.advice import Advice
+from noiseproof.suggesting.advice import Advice, Proposal
 from noiseproof.suggesting.features import FeatureFacts, feature_facts
 from noiseproof.suggesting.rules import (
     delta_proposals,
     momentum_proposal,
     noise_proposal,
+    perturbations_proposal,
     regularisation_proposal,
+    std_of,
     untrained_deltas,
 )
+from noiseproof.suggesting.scales import Obstacle, obstacle_to, scale_of, scale_of_dataset, shares_of
 from noiseproof.suggesting.sensor import SensorNoise, noise_of_dataset, noise_of_repeats, read_repeats
 from noiseproof.targets import Target, load_target, run_at
 from noiseproof.training import Recipe, load_recipe, recipe_names
@@ -32,7 +36,16 @@ from noiseproof.training.run import load_data
 __all__ = ["suggest"]
 
 _METHOD = "discriminative"
-_LEVEL = "std"  # the key of a perturbation that is the standard deviation of noise
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class _Sensor:
+    """Measured noise, by channel its share of the data's std, and why none is proposed from it, if so."""
+
+    noise: SensorNoise
+    shares: tuple[float | None, ...]
+    obstacle: Obstacle | None
 
 
 def suggest(
@@ -102,10 +115,10 @@ def _of_recipe(
         (*_data_facts(train), *_sensor_facts(sensor)),
         (
             *untrained_deltas(options),
-            noise_proposal(sensor, recipe.noise.train, _level(recipe)),
+            *_noise_proposals(sensor, recipe),
             _momentum(recipe, train, options, None, options["delta_v"]),
         ),
-        ("Nothing was trained or measured on features; a run, even a short one, tells more.",),
+        (*_remedies(sensor), "Nothing was trained or measured on features; a run, even a short one, tells more."),
     )
 
 
@@ -123,43 +136,66 @@ def _of_target(
     noise = None if recipe is None else perturbation(recipe.noise.train)
     sensor = _sensor(repeats, flat, train, None if recipe is None else recipe.data.image_size, limit)
     facts = feature_facts(split, train, weights=options, noise=noise, limit=limit, progress=progress)
-    deltas = delta_proposals(facts, options)
-    proposals = [*deltas, regularisation_proposal(facts, options)]
+    own = recipe is None or recipe.method == _METHOD
+    deltas = delta_proposals(facts, options, own=own)
+    proposals = [*deltas, regularisation_proposal(facts, options, own=own), *_noise_proposals(sensor, recipe)]
     if recipe is not None:
-        proposals.append(noise_proposal(sensor, recipe.noise.train, _level(recipe)))
         delta_v = deltas[1].value if isinstance(deltas[1].value, float) else options["delta_v"]
-        proposals.append(_momentum(recipe, train, options, facts.within_rms, delta_v))
-    elif sensor is not None:
-        proposals.append(noise_proposal(sensor, "", None))
+        proposals.append(_momentum(recipe, train, options, facts.within_rms if own else None, delta_v))
     where = "training samples" if run is not None and own_data else "samples"
-    notes = [
-        "δ_d and δ_v are at the scale of these features: train with them, then ask again. Whether they serve better "
-        "than the present ones, only training tells."
-    ]
-    if recipe is not None and recipe.method != _METHOD:
-        notes.append(f"This run was trained by the method {recipe.method!r}, whose features have another scale.")
     return Advice(
         f"Advice for {loaded.title}",
         (*_data_facts(train, where), *_feature_facts(facts), *_sensor_facts(sensor)),
         tuple(proposals),
-        tuple(notes),
+        (*_remedies(sensor), _scale_note(None if own or recipe is None else recipe.method)),
+    )
+
+
+def _scale_note(other: str | None) -> str:
+    """What the scale of the features means for δ_d and δ_v; ``other`` is the method that made them, if not ours."""
+    if other is None:
+        return (
+            "δ_d and δ_v are at the scale of these features: train with them, then ask again. Whether they serve "
+            "better than the present ones, only training tells."
+        )
+    return (
+        f"This run was trained by the method {other!r}, whose features have another scale: what is measured on them "
+        f"is told, but no δ is proposed from it. Train with --method {_METHOD}, then ask again."
     )
 
 
 def _sensor(
     repeats: str | Path | Tensor | None, flat: bool, data: LabelledDataset, image_size: tuple[int, int] | None,
     limit: int,
-) -> SensorNoise | None:  # fmt: skip
-    if repeats is not None:
+) -> _Sensor | None:  # fmt: skip
+    if repeats is None and not flat:
+        return None
+    recordings = None
+    if repeats is None:
+        noise = noise_of_dataset(data, limit)
+    else:
         there = repeats if isinstance(repeats, Tensor) else read_repeats(str(repeats), data.input_shape, image_size)
-        return noise_of_repeats(there)
-    return noise_of_dataset(data, limit) if flat else None
+        noise = noise_of_repeats(there)
+        recordings = scale_of(there.flatten(0, 1))
+    scale = scale_of_dataset(data, limit)
+    obstacle = obstacle_to(noise, scale, recordings, fixed=len(data.input_shape) == 3)
+    return _Sensor(noise, shares_of(noise, scale), obstacle)
 
 
-def _level(recipe: Recipe) -> float | None:
-    """The standard deviation of the training noise, where it has one."""
-    value = getattr(perturbation(recipe.noise.train), _LEVEL, None)
-    return None if value is None else float(value)
+def _noise_proposals(sensor: _Sensor | None, recipe: Recipe | None) -> list[Proposal]:
+    """What to train with and, where the sensor's noise is known, what to measure under."""
+    now = "" if recipe is None else recipe.noise.train
+    std = None if recipe is None else std_of(perturbation(now))
+    if sensor is None:
+        return [] if recipe is None else [noise_proposal(None, now, std)]
+    proposals = [noise_proposal(sensor.noise, now, std, sensor.obstacle)]
+    if sensor.obstacle is None and sensor.noise.std > 0:
+        proposals.append(perturbations_proposal(sensor.noise, () if recipe is None else recipe.evaluate.perturbations))
+    return proposals
+
+
+def _remedies(sensor: _Sensor | None) -> list[str]:
+    return [] if sensor is None or sensor.obstacle is None else [sensor.obstacle.remedy]
 
 
 def _momentum(
@@ -192,13 +228,30 @@ def _feature_facts(facts: FeatureFacts) -> list[tuple[str, str]]:
     ]
 
 
-def _sensor_facts(sensor: SensorNoise | None) -> list[tuple[str, str]]:
+def _sensor_facts(sensor: _Sensor | None) -> list[tuple[str, str]]:
+    """The noise of each channel; of many, those where it is the greatest share of what the data vary by."""
     if sensor is None:
         return []
-    channels = [
-        f"{value:.2g} ({low:.2g} to {high:.2g})"
-        for value, low, high in zip(sensor.channels, sensor.low, sensor.high, strict=True)
+    noise, shares = sensor.noise, sensor.shares
+    count = len(noise.channels)
+    several = count > 1
+    order = list(range(count))
+    if count > _SHOWN:
+        order.sort(key=lambda number: (shares[number] or 0, noise.channels[number]), reverse=True)
+    told = ", ".join(_channel(sensor, number, several) for number in order[:_SHOWN])
+    rest = [noise.channels[number] for number in order[_SHOWN:]]
+    if rest:
+        others = f"the others {min(rest):.2g} to {max(rest):.2g}"
+        told = f"the noisiest of {count}, beside what the data vary by: {told}; {others}"
+    counted = ", counted from 0" if several else ""
+    return [
+        (f"Noise by {noise.word}{counted}, {noise.how} (quartiles)", told),
+        *(("", note) for note in noise.notes),
     ]
-    shown = ", ".join(channels[:8]) + (f" … ({len(channels)} channels)" if len(channels) > 8 else "")
-    facts = [(f"Noise by channel, {sensor.how} (quartiles)", shown)]
-    return [*facts, *(("", note) for note in sensor.notes)]
+
+
+def _channel(sensor: _Sensor, number: int, several: bool) -> str:
+    noise, share = sensor.noise, sensor.shares[number]
+    told = f"{noise.channels[number]:.2g} ({noise.low[number]:.2g} to {noise.high[number]:.2g})"
+    beside = "where the data do not vary" if share is None else f"{share:.2g} of the data's std"
+    return f"{number}: {told} = {beside}" if several else f"{told} = {beside}"
