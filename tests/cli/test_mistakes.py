@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from noiseproof.cli.app import SETTINGS
+from noiseproof.training import load_recipe
+from noiseproof.training.recipes import parse_override
 from tests.cli.problems import CommandLine, contents
 
 
@@ -17,9 +20,14 @@ from tests.cli.problems import CommandLine, contents
         ("recipes digit", "unknown recipe 'digit'; did you mean 'digits'?"),
         ("train digits --method discriminativ", "unknown method 'discriminativ'; did you mean 'discriminative'?"),
         ("compare digits --methods normal,nosy", "unknown method 'nosy'; did you mean 'noisy'?"),
-        ("train digits --set train.epoch=1", "unknown key 'train.epoch'; did you mean 'epochs'?"),
+        ("train digits --epochs 5", "No such option: --epochs; write --set train.epochs=5"),
+        ("compare digits --lr=0.1", "No such option: --lr; write --set train.optimizer.lr=0.01"),
+        ("train digits --set train.epoch=1", "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
         ("train digits --set trian.epochs=1", "unknown key 'trian'; did you mean 'train'?"),
-        ("train digits --set methods.mixed.pases=joint", "'methods.mixed.pases'; did you mean 'passes'?"),
+        (
+            "train digits --set methods.mixed.pases=joint",
+            "'methods.mixed.pases'; did you mean 'methods.mixed.passes'?",
+        ),
         ("train digits --set methods.mixt.passes=joint", "unknown method 'mixt'; did you mean 'mixed'?"),
         ("train digits --set noise.train=gausian:1", "unknown perturbation 'gausian'; did you mean 'gaussian'?"),
         ("train digits --set noise.train=gaussian:sdt=1", "'sdt'; did you mean 'std'?"),
@@ -254,7 +262,7 @@ def test_wrong_types_in_a_recipe(noiseproof: CommandLine, tiny: Path, line: str,
 def test_several_mistakes_are_told_together(noiseproof: CommandLine) -> None:
     line = noiseproof.mistake("train", "digits", "--set", "train.epochs=x", "--set", "train.batch_sise=y")
     assert "train.epochs = 'x'" in line
-    assert "'batch_size'" in line
+    assert "'train.batch_size'" in line
 
 
 def test_a_loss_that_is_not_finite_is_one_line_after_the_progress(noiseproof: CommandLine, tiny: Path) -> None:
@@ -294,3 +302,9 @@ def test_wrong_usage_has_its_own_exit_code(noiseproof: CommandLine, run: Path) -
     assert noiseproof("train", "digits", "--nope").code == 2
     assert noiseproof("evaluate", "nowhere").code == 1
     assert noiseproof("train", "digits", "--out", run).code == 1
+
+
+def test_every_setting_that_is_taken_for_an_option_is_one() -> None:
+    for option, setting in SETTINGS.items():
+        key, value = parse_override(setting)
+        assert load_recipe("cifar10", {key: value}).model_dump(), option

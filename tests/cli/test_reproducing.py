@@ -254,7 +254,7 @@ def test_data_of_both_recipes(noiseproof: CommandLine, source: str, tmp_path: Pa
         ("paper table1 --jobs 0", "jobs must be >= 1, got 0"),
         ("paper table1 --jobs many", "--jobs"),
         ("paper fig9 --limit 0", "limit must be >= 1, got 0"),
-        ("paper table1 --set train.epoch=1", "unknown key 'train.epoch'; did you mean 'epochs'?"),
+        ("paper table1 --set train.epoch=1", "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
         ("paper table1 --set train.epochs=0", "train.epochs = 0"),
         ("paper table1 --set train.epochs", "key=value"),
         ("paper table1 --resume", "--resume"),

@@ -140,6 +140,8 @@ def test_an_unknown_source_gets_a_suggestion() -> None:
         load_splits("digit")
     with pytest.raises(UnknownNameError, match=r"unknown data source 'zzz'; known: .*digits"):
         load_splits("zzz:argument")
+    with pytest.raises(UnknownNameError, match=r"unknown data source 'npzz'; did you mean 'npz'\?"):
+        load_splits("npzz:x.npz")
 
 
 @pytest.mark.parametrize(

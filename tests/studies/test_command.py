@@ -207,7 +207,7 @@ def test_where_every_setting_diverges_the_command_fails(noiseproof: CommandLine)
         (["none.yaml", *RATES], "none.yaml does not exist"),
         (["none.yaml"], "the study none.yaml does not exist"),
         (["tiny.yaml", "--vary", "train.epochs"], "write what varies as key=value,value, such as train.epochs=10,20"),
-        (["tiny.yaml", "--vary", "train.epoch=1,2"], "unknown key 'train.epoch'; did you mean 'epochs'?"),
+        (["tiny.yaml", "--vary", "train.epoch=1,2"], "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
         (["tiny.yaml", "--vary", "train.epochs=1,x"], "train.epochs = 'x'"),
         (["tiny.yaml", "--vary", "train.epochs=1,1"], "no value may stand twice"),
         (["tiny.yaml", "--vary", "train.epochs=1,2", "--vary", "train.epochs=3"], "train.epochs varies twice"),

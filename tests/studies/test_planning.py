@@ -220,7 +220,7 @@ def test_runs_lie_in_folders_by_trial_and_seed_one_seed_of_all_first(tmp_path: P
     [
         ({"recipe": "digit"}, UnknownNameError, "did you mean 'digits'"),
         ({"recipe": "nowhere.yaml"}, RecipeError, "nowhere.yaml does not exist"),
-        ({"vary": {"train.epoch": [1, 2]}}, RecipeError, "unknown key 'train.epoch'; did you mean 'epochs'"),
+        ({"vary": {"train.epoch": [1, 2]}}, RecipeError, "unknown key 'train.epoch'; did you mean 'train.epochs'"),
         ({"vary": {"train.epochs": [1, "many"]}}, RecipeError, "train.epochs = 'many'"),
         ({"vary": {"train": [1]}}, RecipeError, "train = 1"),
         ({"vary": {"train.epochs": {"low": 1, "high": 9}}}, InvalidArgumentError, "only the design 'random' draws"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -22,6 +22,9 @@ M = TypeVar("M", bound=BaseModel)
 
 # Those of ``torch.compile``; "reduce-overhead" is the one with CUDA graphs.
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
+# How those keys are written that take lists; the others as a list of what was given.
+_LISTS = {"evaluate.perturbations": "[clean,gaussian:0.3]", "data.image_size": "[224,224]"}
 
 _LATER_TRAIN_KEYS = {"class_weight": None, "compile": None, "deterministic": False}
 
@@ -236,10 +239,43 @@ def _explain(model: type[BaseModel], detail: Any, prefix: str) -> str:
     """Turn one of pydantic's error details into a phrase with the key's path, the value and what is allowed."""
     path = prefix + ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {path!r}{did_you_mean(str(detail['loc'][-1]), _keys(model, detail['loc'][:-1]))}"
+        return f"unknown key {path!r}{_nearest(model, detail['loc'], prefix)}"
     if detail["type"] == "missing":
         return f"the key {path!r} is missing"
-    return f"{path} = {detail['input']!r}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    return f"{path} = {detail['input']!r}: {_allowed(model, detail, path)}"
+
+
+def _allowed(model: type[BaseModel], detail: Any, path: str) -> str:
+    """What a key takes, and how it is written."""
+    kind, value = detail["type"], detail["input"]
+    if kind == "model_type":
+        return f"set one of its keys: {', '.join(f'{path}.{key}' for key in _keys(model, detail['loc']))}"
+    if kind == "dict_type":
+        return f"set one of its keys, as {path}.KEY=VALUE"
+    if kind == "tuple_type":
+        return f"must be a list, as {_LISTS.get(path, f'[{value}]')}"
+    named = path == "noise.train" or path.startswith("evaluate.perturbations.")
+    if kind == "string_type" and named and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"name a perturbation, as gaussian:{value:g}"
+    return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+def _nearest(model: type[BaseModel], unknown: tuple[Any, ...], prefix: str) -> str:
+    """Name the one key that is called so elsewhere, else one beside it that is called alike, with their paths."""
+    *parents, name = map(str, unknown)
+    same = [path for path in _paths(model) if path.rpartition(".")[2] == name]
+    if len(same) == 1:
+        return f"; did you mean {prefix + same[0]!r}?"
+    beside = did_you_mean(name, _keys(model, unknown[:-1]))
+    return beside.replace("did you mean '", f"did you mean '{prefix}{''.join(f'{part}.' for part in parents)}")
+
+
+def _paths(model: type[BaseModel], parent: str = "") -> Iterator[str]:
+    """The dotted path of every key."""
+    for key, field in model.model_fields.items():
+        yield parent + key
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _paths(field.annotation, f"{parent}{key}.")
 
 
 def _keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -38,7 +38,7 @@ def _reader_of(place: str) -> str | None:
     path = Path(place).expanduser()
     if path.is_dir():
         return "parquet" if any(path.glob("*.parquet")) else "folder"
-    return _BY_SUFFIX.get(path.suffix.lower())
+    return _BY_SUFFIX.get(path.suffix.lower()) if path.is_file() or ":" not in place else None
 
 
 def load_splits(
