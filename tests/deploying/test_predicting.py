@@ -181,12 +181,50 @@ def test_rows_that_are_wrong_are_told_and_the_others_answered(vectors: Run, tmp_
     assert [each.name for each in found] == [f"{table}[1]"]
     reasons = [failure.reason.removeprefix(str(table)) for failure in found.failures]
     assert reasons == [
-        "[0] must hold 3 numbers with commas between, it has 2",
+        "[0] must hold 3 numbers, it has 2",
         "[2] holds 'two', which is no number",
         "[3] holds NaN or infinite values",
         "[4] holds NaN or infinite values",
         "[5] holds '', which is no number",
     ]
+
+
+@pytest.mark.parametrize("head", ["", "a;b;c\n"])
+def test_tables_may_have_semicolons_or_tabs(vectors: Run, tmp_path: Path, head: str) -> None:
+    text = head + "1;2.5;-3\n0;1;2\n"
+    for name, separator in (("s.csv", ";"), ("t.csv", "\t")):
+        (tmp_path / name).write_text(text.replace(";", separator))
+        found = predict(vectors, tmp_path / name)
+        assert told(found) == told(predict(vectors, torch.tensor([[1, 2.5, -3], [0, 1, 2]])))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "a,b,c,label\n1,2,3,x\n4,5,6,y\n",
+            "has 4 columns, the model takes 3 numbers; leave out the column 'label', ",
+        ),
+        ("0,1,2,Class\n1,2,3,0\n4,5,6,1\n", "leave out the column 'Class', which holds the class"),
+        ("1,2,3,wet\n4,5,6,dry\n", "has 4 columns, the model takes 3 numbers; leave out the last column, which holds"),
+        ("1,2,3,4\n4,5,6,7\n", "has 4 columns, the model takes 3 numbers"),
+        ("1|2|3\n4|5|6\n", "has 1 column, the model takes 3 numbers"),
+    ],
+)
+def test_a_table_with_other_columns_is_told_once(vectors: Run, tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    found = predict(vectors, tmp_path / "t.csv")
+    assert len(found) == 0
+    (failure,) = found.failures
+    assert failure.reason.startswith(f"{tmp_path / 't.csv'} has ")
+    assert reason in failure.reason
+
+
+def test_decimal_commas_are_told(vectors: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("1,5;2;3\n1;2;3\n")
+    found = predict(vectors, tmp_path / "t.csv")
+    assert len(found) == 1
+    assert found.failures[0].reason.endswith("[0] holds '1,5', which is no number; write decimals with a point")
 
 
 def test_files_that_cannot_be_read_are_told_and_the_others_answered(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from noiseproof.checks import check_unit_interval
 from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.images import SUFFIXES, decode_rgb
 from noiseproof.data.sources.npz import numeric_inputs, read_archive
+from noiseproof.data.sources.table import CLASS_COLUMNS, Row, has_names, number, read_rows
 from noiseproof.errors import DataError, InvalidArgumentError
 
 __all__ = ["Failure", "Sample", "find_files", "printable", "read_samples", "tensor_samples"]
@@ -61,7 +61,8 @@ def read_samples(path: Path, input_shape: tuple[int, ...]) -> Iterator[Sample | 
 
     A picture is resized bilinearly to the model's height and width, as in training, and becomes RGB or, where the
     model takes one channel, grey (ITU-R 601). An ``.npz`` archive holds an array ``x`` of shape (N, …), as for the
-    data source of that name; a ``.csv`` table holds a vector in each row, below a row of headings if there is one.
+    data source of that name; a ``.csv`` table holds a vector in each row, with commas, semicolons or tabs between the
+    numbers, below a row of headings if there is one.
     """
     name = printable(path)
     try:
@@ -146,34 +147,43 @@ def _archive(path: Path, name: str, input_shape: tuple[int, ...]) -> Iterator[Sa
 def _table(path: Path, name: str, input_shape: tuple[int, ...]) -> Iterator[Sample | Failure]:
     if len(input_shape) != 1:
         raise DataError(f"{name} is a table, but the model takes no vectors: use an .npz with an array x")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {name} as a table of numbers: {error}") from error
-    if rows and not any(_number(cell) is not None for cell in rows[0]):
-        del rows[0]  # headings
+    rows = read_rows(path, name)
+    headings = rows.pop(0).cells if has_names(rows[0].cells) else []
     if not rows:
         raise DataError(f"{name} holds no rows of numbers")
+    _check_columns(name, headings, rows, input_shape[0])
     for index, row in enumerate(rows):
-        yield _vector(f"{name}[{index}]", row, input_shape[0])
+        yield _vector(f"{name}[{index}]", row.cells, input_shape[0])
+
+
+def _check_columns(name: str, headings: Sequence[str], rows: Sequence[Row], length: int) -> None:
+    """Raise where all rows are of one length that is not the model's; a few that are wrong are told one by one."""
+    lengths = {len(row.cells) for row in rows}
+    if len(lengths) > 1 or length in lengths:
+        return
+    columns = lengths.pop()
+    extra = _class_column(headings, rows[0].cells) if columns == length + 1 else None
+    hint = f"; leave out {extra}, which holds the class" if extra else ""
+    raise DataError(f"{name} has {columns} column{'s' * (columns > 1)}, the model takes {length} numbers{hint}")
+
+
+def _class_column(headings: Sequence[str], cells: Sequence[str]) -> str | None:
+    """What a column is called that looks as if it held classes: by its heading, or by text in the last place."""
+    named = [heading for heading in headings if heading.lower() in CLASS_COLUMNS]
+    if len(named) == 1:
+        return f"the column {printable(named[0])!r}"
+    return "the last column" if number(cells[-1]) is None else None
 
 
 def _vector(name: str, row: Sequence[str], length: int) -> Sample | Failure:
     if len(row) != length:
-        return Failure(name, f"{name} must hold {length} numbers with commas between, it has {len(row)}")
-    numbers = [_number(cell) for cell in row]
-    wrong = [cell for cell, number in zip(row, numbers, strict=True) if number is None]
+        return Failure(name, f"{name} must hold {length} numbers, it has {len(row)}")
+    numbers = [number(cell) for cell in row]
+    wrong = [cell for cell, value in zip(row, numbers, strict=True) if value is None]
     if wrong:
-        return Failure(name, f"{name} holds {printable(wrong[0])!r}, which is no number")
+        hint = "; write decimals with a point" if number(wrong[0].replace(",", ".")) is not None else ""
+        return Failure(name, f"{name} holds {printable(wrong[0])!r}, which is no number{hint}")
     return _checked(name, torch.tensor(numbers, dtype=torch.float32))
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _checked(name: str, values: Tensor) -> Sample | Failure:
