@@ -41,7 +41,7 @@ def test_python_in_contributing_registers_what_it_says(tmp_path: Path, monkeypat
     for number, block in enumerate(code_blocks("CONTRIBUTING.md")):
         (tmp_path / f"contributed_{number}.py").write_text(block, encoding="utf-8")
         importlib.import_module(f"contributed_{number}")
-    assert "smoothed" in METHODS
+    assert "confidence-penalty" in METHODS
     assert "laplace-example" in PERTURBATIONS
     assert SOURCES["blobs-example"]("10", SourceOptions()).train.inputs.shape == (10, 3)
 

@@ -291,6 +291,25 @@ def test_an_evaluation_is_kept_and_used_again_for_the_same_question_only(recipe:
     assert len(watcher.begun) == 5
 
 
+def test_what_was_measured_of_other_perturbations_stays_in_a_runs_report(recipe: Recipe, tmp_path: Path) -> None:
+    run = npf.train(recipe, "normal", 0, out=tmp_path / "run")
+    whole = evaluate_run(run, draws=2)
+    asked = evaluate_run(run, ["uniform:0.2", "clean"], draws=2)
+    assert list(asked) == ["uniform:0.2", "clean"]
+    kept = run.report()
+    assert kept is not None
+    assert list(kept) == [*whole, "uniform:0.2"]
+    assert kept.only(list(whole)) == whole
+    assert kept.only(list(asked)) == asked
+    watcher = Watcher()
+    assert evaluate_run(run, draws=2, progress=watcher) == whole
+    assert not watcher.begun
+    evaluate_run(run, ["clean", "gaussian:0.2"], draws=3)
+    replaced = run.report()
+    assert replaced is not None
+    assert list(replaced) == ["clean", "gaussian:0.2"]  # of other draws, so nothing goes with it
+
+
 def test_tables_of_weights_chosen_on_the_test_set_say_so(tmp_path: Path) -> None:
     overrides = {
         "preset": "authors-code",

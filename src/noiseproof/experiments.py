@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from noiseproof.checks import check_range, check_whole
 from noiseproof.data import LabelledDataset, Splits
 from noiseproof.data.dataset import thinned
 from noiseproof.errors import InvalidArgumentError, NoiseproofError, RunFolderError
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
+from noiseproof.evaluation.scales import normalisation_of, outsized_noise
 from noiseproof.evaluation.suitability import require_suitable
 from noiseproof.explaining import panels
 from noiseproof.files import write_text
@@ -239,6 +243,8 @@ def evaluate_run(
 ) -> RobustnessReport:
     """Evaluate a run on its test set and keep the report in its folder.
 
+    What the report there tells of other perturbations stays in it, if it was made with the same draws and seed.
+
     Args:
         run: the run.
         perturbations: texts; None for those of its recipe.
@@ -263,7 +269,9 @@ def evaluate_run(
         run.model(), run.data().test if test is None else test, wanted, draws=count, seed=seed,
         caveat=run.recipe.caveat, device=device, batch_size=batch_size, progress=progress,
     )  # fmt: skip
-    run.save_report(report)
+    before = _readable_report(run)
+    alike = before is not None and _same_draws(before, count, seed) and np.array_equal(before.labels, report.labels)
+    run.save_report(before.joined(report) if before is not None and alike else report)
     return report
 
 
@@ -301,9 +309,14 @@ def evaluate_target(
             batch_size=batch_size, progress=progress,
         )  # fmt: skip
     settings = EvaluateSettings() if target.run is None else target.run.recipe.evaluate
+    wanted = tuple(settings.perturbations if perturbations is None else perturbations)
+    layer = normalisation_of(target.model)
+    if layer is not None and len(target.test.input_shape) < 3:
+        told = outsized_noise(wanted, layer.std.tolist())
+        if told is not None:
+            warnings.warn(told, stacklevel=2)
     return evaluate(
-        target.model, target.test if limit is None else thinned(target.test, limit),
-        tuple(settings.perturbations if perturbations is None else perturbations),
+        target.model, target.test if limit is None else thinned(target.test, limit), wanted,
         draws=settings.draws if draws is None else draws, seed=seed, caveat=target.caveat, device=device,
         batch_size=batch_size, progress=progress,
     )  # fmt: skip
@@ -311,10 +324,20 @@ def evaluate_target(
 
 def known_report(run: Run, wanted: tuple[str, ...], draws: int, seed: int) -> RobustnessReport | None:
     """Return the report that a run has already, if it tells what is wanted."""
+    known = _readable_report(run)
+    if known is None or not all(each in known for each in wanted):
+        return None
+    found = known.only(wanted)
+    return found if _same_draws(found, draws, seed) else None
+
+
+def _readable_report(run: Run) -> RobustnessReport | None:
+    """The report of a run; None also where it is damaged or of an older version, so that all is measured anew."""
     try:
-        known = run.report()
-    except NoiseproofError:  # damaged or of an older version, so measured anew
+        return run.report()
+    except NoiseproofError:
         return None
-    if known is None or tuple(known) != wanted or known.seed != seed:
-        return None
-    return known if all(len(result.correct) == draws for result in known.values() if result.random) else None
+
+
+def _same_draws(report: RobustnessReport, draws: int, seed: int) -> bool:
+    return report.seed == seed and all(len(each.correct) == draws for each in report.values() if each.random)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from noiseproof.data import LabelledDataset, SourceOptions, load_test_set
+from noiseproof.data.dataset import thinned
 from noiseproof.errors import DataError, InvalidArgumentError, RunFolderError
+from noiseproof.evaluation.scales import channel_deviations, foreign_inputs, normalisation_of
 from noiseproof.models import Normalize
 from noiseproof.models.files import describes_itself, load_model, read_description
 from noiseproof.models.foreign import call_factory, load_weights
@@ -17,6 +21,8 @@ from noiseproof.training import Run
 from noiseproof.training.folder import inner_runs
 
 __all__ = ["Target", "load_target", "run_at"]
+
+_LOOKED_AT = 256  # samples, to tell whether they are of the size that a model was trained on
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ def _run(
         return Target(run.name, place, run.model(), run.data().test, recipe.caveat, run)
     samples = _samples(data, image_size, test)
     _check_classes(place, read_description(run.folder / "model.safetensors").class_names, samples)
+    _tell_of_foreign_inputs(run.model(), samples)
     return Target(run.name, place, run.model(), samples, recipe.caveat)
 
 
@@ -142,7 +149,9 @@ def _network(target: str, path: Path, name: str | None, test: LabelledDataset) -
         if name not in (None, description.name):
             raise InvalidArgumentError(f"{path} holds the weights of {description.name!r}, not of {name!r}")
         _check_classes(str(path), description.class_names, test)
-        return load_model(path)
+        trained = load_model(path)
+        _tell_of_foreign_inputs(trained, test)
+        return trained
     if name is None:
         raise InvalidArgumentError(
             f"{path} does not say whose weights it holds: name the network, as in --model torchvision/resnet18"
@@ -158,6 +167,19 @@ def _check_classes(place: str, known: tuple[str, ...], test: LabelledDataset) ->
         raise DataError(
             f"the classes of {place} are {_listed(known)}, those of the data {_listed(given)}, in this order"
         )
+
+
+def _tell_of_foreign_inputs(model: nn.Module, samples: LabelledDataset) -> None:
+    """Warn where vectors or series are of another size than those that a model was trained on."""
+    layer = normalisation_of(model)
+    if layer is None or len(samples.input_shape) == 3:
+        return
+    some = thinned(samples, _LOOKED_AT)
+    inputs = torch.stack([some[index][0] for index in range(len(some))])
+    if layer.mean.numel() in (1, inputs.shape[1]):
+        told = foreign_inputs(layer, channel_deviations(layer, inputs), len(some))
+        if told is not None:
+            warnings.warn(told, stacklevel=2)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -276,6 +276,42 @@ def test_what_all_runs_of_a_comparison_would_warn_of_is_told_once(noiseproof: Co
     assert outcome.err.count("the features differ in scale, with stds from") == 1
 
 
+@pytest.mark.filterwarnings("always")
+def test_sizes_that_do_not_fit_are_told(noiseproof: CommandLine) -> None:
+    random = np.random.default_rng(0)
+    table = {"x": random.normal(size=(80, 3)), "y": np.arange(80) % 2}
+    np.savez("right.npz", **table)
+    np.savez("large.npz", **{**table, "x": 1000 * table["x"]})
+    np.savez("series.npz", x=random.normal(size=(80, 2, 9)) * [[1], [50]], y=table["y"])
+    quick = ["-m", "mixed", "--set", "train.epochs=1", "--set", "train.optimizer.lr=1e-4"]
+    warned = noiseproof("train", "series", "--data", "npz:series.npz", *quick, "--out", "series")
+    assert "the channels differ in scale, with stds from" in warned.err
+    warned = noiseproof("train", "vectors", "--data", "npz:large.npz", *quick, "--out", "large")
+    assert "gaussian:std=2.0, the strongest noise here, is next to nothing" in warned.err
+    assert "warning" not in noiseproof("train", "vectors", "--data", "npz:right.npz", *quick, "--out", "run").err
+    told = "the inputs are not of the size that the model was trained on"
+    assert told in noiseproof("evaluate", "run", "--data", "npz:large.npz", "-p", "clean").err
+    assert told in noiseproof("predict", "run", "large.npz").err
+    for command in (
+        ["evaluate", "run"],
+        ["evaluate", "run", "--data", "npz:right.npz"],
+        ["predict", "run", "right.npz"],
+    ):
+        assert "warning" not in noiseproof(*command).err
+
+
+@pytest.mark.filterwarnings("always:there is no run")
+def test_to_go_on_where_there_is_nothing_says_that_it_begins(noiseproof: CommandLine, tiny: Path) -> None:
+    outcome = noiseproof("train", tiny, "--resume", "--out", "new")
+    assert outcome.code == 0
+    assert "there is no run in new to go on with: it begins anew" in outcome.err
+    told = noiseproof.mistake("train", tiny, "--resume", "--seed", "9", "--out", "new")
+    assert "`noiseproof train new/recipe.yaml --out new --resume`" in told
+    assert "--overwrite" not in told
+    assert "begins anew" not in noiseproof("train", "new/recipe.yaml", "--resume", "--out", "new").err
+    assert "new is the folder of a run; its recipe is new/recipe.yaml" in noiseproof.mistake("train", "./new")
+
+
 def test_to_go_on_and_to_begin_anew_are_not_asked_for_together(noiseproof: CommandLine, tiny: Path) -> None:
     assert "give one of them" in noiseproof.mistake("train", tiny, "--resume", "--overwrite")
 
@@ -286,6 +322,20 @@ def test_a_training_that_learnt_nothing_says_so(noiseproof: CommandLine, tiny: P
     assert "mixed" not in still
     learnt = noiseproof.done("train", "vectors", "-m", "normal", "--set", "train.epochs=2", "--out", "learnt")
     assert "guessing" not in learnt
+
+
+def test_a_training_that_always_gives_the_most_frequent_class_says_so(noiseproof: CommandLine) -> None:
+    x = np.random.default_rng(0).normal(size=(100, 3))
+    np.savez("unequal.npz", x=x, y=np.arange(100) % 5 // 3)  # three of five are of class 0
+    slow = ["--set", "train.optimizer.lr=1e-9", "--set", "train.epochs=1", "--set", "train.batch_size=8"]
+    run = noiseproof.done("train", "vectors", "--data", "npz:unequal.npz", "-m", "normal", *slow, "--out", "run")
+    accuracy = npf.Run("run").metrics()[-1]["accuracy"]
+    assert accuracy <= 0.6
+    assert npf.Run("run").recipe.provenance["largest_class_share"] == 0.6
+    expected = (
+        "always answering the most frequent of 2 classes, 60.0 % of the samples" if accuracy > 0.5 else "guessing"
+    )
+    assert f"the training accuracy is no better than {expected}" in run
 
 
 def test_data_of_ones_own_does_not_get_the_description_of_the_recipes() -> None:

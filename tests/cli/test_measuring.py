@@ -406,13 +406,32 @@ def test_runs_whose_recipes_ask_for_other_draws_are_compared(noiseproof: Command
     assert [row[0] for row in rows_of(shown, "markdown")] == ["clean", "gaussian:0.2"]
 
 
+def test_the_accuracy_of_each_class_stands_in_the_csv(noiseproof: CommandLine, good: Path) -> None:
+    shown = noiseproof.done("evaluate", good, "-p", "clean", "-p", "gaussian:0.2", "--by-class", "--format", "csv")
+    report = npf.Run(good).report()
+    assert report is not None
+    for row in csv.DictReader(io.StringIO(shown)):
+        found = [float(row[f"accuracy of {name}"]) for name in report.class_names]
+        np.testing.assert_allclose(found, report.per_class(row["perturbation"]))
+
+
+def test_what_two_models_are_compared_by_does_not_replace_what_a_run_keeps(
+    noiseproof: CommandLine, good: Path, poor: Path
+) -> None:
+    noiseproof.done("evaluate", good, "--draws", "3")
+    kept = npf.Run(good).report()
+    noiseproof.done("evaluate", good, "--against", poor, "--draws", "2")
+    assert npf.Run(good).report() == kept
+    assert npf.Run(poor).report() is not None
+
+
 def test_runs_on_other_samples_are_not_compared(noiseproof: CommandLine, good: Path, poor: Path) -> None:
     recipe = (poor / "recipe.yaml").read_text()
     changed = recipe.replace("test_fraction: 0.2", "test_fraction: 0.3")
     (poor / "recipe.yaml").write_text(re.sub(r"data_fingerprint: \w+", "data_fingerprint: null", changed))
     outcome = noiseproof("evaluate", good, "--against", poor)
     assert outcome.code == 2
-    assert "same samples" in outcome.err.splitlines()[-1]
+    assert "not have the same test data (data.test_fraction: 0.2 and 0.3)" in outcome.err.splitlines()[-1]
     assert outcome.out == ""
 
 

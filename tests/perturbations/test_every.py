@@ -12,7 +12,7 @@ from torch import Tensor
 import noiseproof as npf
 from noiseproof import seeding
 from noiseproof.errors import InvalidArgumentError
-from noiseproof.perturbations import PERTURBATIONS
+from noiseproof.perturbations import PERTURBATIONS, Perturbation
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -362,6 +362,21 @@ def test_the_first_key_may_be_left_out_and_so_may_what_has_a_default(short: str,
 
 
 # What is refused
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 2, 9), (4, 3, 8, 8)])
+def test_a_perturbation_that_works_in_place_is_told_and_not_believed(shape: tuple[int, ...]) -> None:
+    class InPlace(Perturbation):
+        name = "in-place"
+
+        def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+            x[:, 0] = 0
+            return x
+
+    with pytest.raises(InvalidArgumentError, match=r"^in-place changes its input in place.*x = x\.clone\(\)"):
+        InPlace()(torch.rand(shape), 0)
+    with torch.inference_mode():
+        assert npf.perturbation("gaussian:0.1")(torch.rand(shape), 0).shape == shape
 
 
 @each_spec

@@ -132,7 +132,7 @@ def export(
     std: StdOption = None,
     image_size: ImageSizeOption = None,
 ) -> None:
-    """Write a model as an ONNX file that takes [0, 1], checked on test inputs, and a model card.
+    """Write a model as an ONNX file that takes inputs as the training did, checked on test inputs, and a model card.
 
     A file that does not answer as the model does is not kept. Needs pip install 'noiseproof\\[onnx]'.
     """

@@ -116,7 +116,8 @@ def evaluate(
         _evaluate_corruptions(first, second, corruptions, limit, device, batch_size, layout, out)
         return
     settings: Any = {"seed": seed, "limit": limit, "device": device, "batch_size": batch_size, "progress": progress()}
-    report = evaluate_target(first, perturb or None, draws=draws, **settings)
+    keep = second is None or not _has_report(first)
+    report = evaluate_target(first, perturb or None, draws=draws, keep=keep, **settings)
     if out is not None:
         report.save(out)
     if second is not None:
@@ -126,7 +127,20 @@ def evaluate(
     tables = [report_table(report, first.title), *([curves] if curves else [])]
     if by_class:
         tables.append(class_table(report, first.title))
-    write_tables(tables, layout, report_records(report))
+    records = report_records(report)
+    write_tables(tables, layout, [record | _by_class(report, key) for record, key in zip(records, report, strict=True)]
+                 if by_class else records)  # fmt: skip
+
+
+def _has_report(target: Target) -> bool:
+    """Whether it is a run that keeps a report already, which was asked for otherwise."""
+    return target.run is not None and target.run.report() is not None
+
+
+def _by_class(report: RobustnessReport, key: str) -> dict[str, float]:
+    """The accuracy of each class under a perturbation, for a record."""
+    accuracies = report.per_class(key).tolist()
+    return {f"accuracy of {name}": value for name, value in zip(report.class_names, accuracies, strict=True)}
 
 
 def _show_difference(first: Target, second: Target, report: RobustnessReport, settings: Any, layout: Format) -> None:
@@ -135,8 +149,7 @@ def _show_difference(first: Target, second: Target, report: RobustnessReport, se
     from noiseproof.reporting import difference_table
 
     draws = max(len(result.correct) for result in report.values())
-    keep = second.run is not None and second.run.report() is None  # one that is there was asked for otherwise
-    other = evaluate_target(second, list(report), draws=draws, keep=keep, **settings)
+    other = evaluate_target(second, list(report), draws=draws, keep=not _has_report(second), **settings)
     differences = compare_reports(report, other)
     same = first.title == second.title
     names = [each.place if same else each.title for each in (first, second)]
@@ -217,6 +230,7 @@ def load_pair(
     Where one of the two is a run, these are its test samples, which it was not trained on. What the options say of a
     model concerns those that are no runs.
     """
+    from noiseproof.presenting import check_same_test
     from noiseproof.targets import load_target, run_at
 
     if against is None:
@@ -231,6 +245,7 @@ def load_pair(
     if all(runs):
         second = load_target(against)
         if second.run is not None and first.run is not None and data is None:
+            check_same_test([first.run, second.run])
             return first, second
     return first, load(against, *(plain if runs[1] else about), test=first.test)
 

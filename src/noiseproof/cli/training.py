@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+import shlex
+import warnings
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -28,6 +30,9 @@ from noiseproof.cli.common import (
 from noiseproof.cli.console import output
 from noiseproof.cli.dry_run import show_rehearsal
 
+if TYPE_CHECKING:
+    from noiseproof.training import Run
+
 __all__ = ["compare", "recipes", "train"]
 
 
@@ -51,21 +56,22 @@ def train(
     """Train one method and leave a run folder."""
     import noiseproof
     from noiseproof.errors import InvalidArgumentError
+    from noiseproof.training import load_recipe
+    from noiseproof.training.run import default_folder
 
     if resume and overwrite:
         raise InvalidArgumentError("--resume goes on with a run and --overwrite replaces it: give one of them")
+    base = load_recipe(recipe, overrides_of(changes, data, init_from, preset))
+    base = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
     if dry_run:
         from noiseproof.rehearsing import rehearse
-        from noiseproof.training import load_recipe
 
-        base = load_recipe(recipe, overrides_of(changes, data, init_from, preset))
-        base = base.for_run(base.method if method is None else method, base.seed if seed is None else seed)
         show_rehearsal(rehearse(base, out=out, overwrite=overwrite, resume=resume, progress=progress()))
         return
-    run = noiseproof.train(
-        recipe, method, seed, overrides_of(changes, data, init_from, preset), out, overwrite=overwrite, resume=resume,
-        progress=progress(),
-    )  # fmt: skip
+    folder = out or default_folder(base)
+    if resume and not (folder / "recipe.yaml").is_file():
+        warnings.warn(f"there is no run in {folder} to go on with: it begins anew", stacklevel=2)
+    run = noiseproof.train(base, out=folder, overwrite=overwrite, resume=resume, progress=progress())
     last = run.metrics()[-1]
     show(
         f"{run.name}: {last['step']} steps, final training loss {last['loss']:.4f}, "
@@ -73,13 +79,26 @@ def train(
     )
     if caveat := run.recipe.caveat:
         show(f"note: {caveat}")
-    chance, samples = 1 / run.num_classes, run.recipe.provenance["samples"]["train"]
-    if last["accuracy"] < chance + 3 * math.sqrt(chance * (1 - chance) / samples):
+    if (learnt_nothing := _learnt_nothing(run)) is not None:
         other = ", or --method mixed" if run.recipe.method in ("stability", "discriminative") else ""
         show(
-            f"the training accuracy is no better than guessing one of {run.num_classes} classes; try another "
-            f"train.optimizer.lr, train.clip_grad_norm=1, more epochs{other}"
+            f"the training accuracy is no better than {learnt_nothing}; try another train.optimizer.lr, "
+            f"train.clip_grad_norm=1, more epochs{other}"
         )
+    else:
+        show(f"test accuracy, clean and under noise: noiseproof evaluate {shlex.quote(str(run.folder))}")
+
+
+def _learnt_nothing(run: Run) -> str | None:
+    """What a run's training accuracy is no better than, beyond three standard errors; None where it is."""
+    accuracy, samples = run.metrics()[-1]["accuracy"], run.recipe.provenance["samples"]["train"]
+    chance = 1 / run.num_classes
+    largest = run.recipe.provenance.get("largest_class_share", chance)
+    if run.recipe.train.class_weight is None and chance < accuracy <= largest:
+        return f"always answering the most frequent of {run.num_classes} classes, {100 * largest:.1f} % of the samples"
+    if accuracy < chance + 3 * math.sqrt(chance * (1 - chance) / samples):
+        return f"guessing one of {run.num_classes} classes"
+    return None
 
 
 @app.command()

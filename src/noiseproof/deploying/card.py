@@ -73,6 +73,7 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
         description=description,
         parameters=f"{sum(each.numel() for each in run.model().parameters()):,}",
         options=", ".join(f"{key}={value}" for key, value in description.options.items()),
+        statistics=_statistics(description),
         classes=_classes(description),
         samples=provenance.get("samples", {}),
         fingerprint=provenance.get("data_fingerprint"),
@@ -187,6 +188,13 @@ def _command(name: str, run: Run, *options: str) -> Markdown:
     return code(shlex.join(["noiseproof", name, str(run.folder), *options]))
 
 
+def _statistics(description: ModelDescription) -> str:
+    """What the first layer subtracts and divides by, a channel after the other."""
+    pairs = [f"{mean:.4g} ± {std:.4g}" for mean, std in zip(description.mean, description.std, strict=True)]
+    more = len(pairs) - _SHOWN_CLASSES
+    return "; ".join(pairs[:_SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _classes(description: ModelDescription) -> Markdown:
     shown = ", ".join(escape(name) for name in description.class_names[:_SHOWN_CLASSES])
     more = len(description.class_names) - _SHOWN_CLASSES
@@ -201,7 +209,8 @@ def _versions(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def _usage(onnx: OnnxExport, description: ModelDescription) -> str:
     shape = ", ".join(map(str, (1, *description.input_shape)))
-    what = "in [0, 1], not normalised" if len(description.input_shape) == 3 else "not normalised"
+    images = len(description.input_shape) == 3
+    what = "in [0, 1], not normalised" if images else "in the units and scale of the training data"
     return f"""\
 import json
 

@@ -157,7 +157,11 @@ def _describe(proto: Any, shape: tuple[int, ...], class_names: Sequence[str], me
         "normalised_inside": True,
     }
     proto.graph.name = "noiseproof"
-    proto.graph.input[0].doc_string = f"{kind} as they are, {'in [0, 1], ' * (kind == 'images')}not normalised"
+    proto.graph.input[0].doc_string = (
+        "images in [0, 1], not normalised"
+        if kind == "images"
+        else f"{kind} in the units and scale of the training data"
+    )
     proto.doc_string = f"A classifier of {kind} in {len(class_names)} classes, exported by noiseproof."
     onnx.helper.set_model_props(
         proto,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from noiseproof.deploying.trained import TrainedModel, load_trained
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.evaluation.attacks import is_attack
 from noiseproof.evaluation.intervals import Interval
+from noiseproof.evaluation.scales import channel_deviations, foreign_inputs, normalisation_of
 from noiseproof.models.answers import logits_of
 from noiseproof.models.modes import evaluating
 from noiseproof.perturbations import Perturbation, perturbation
@@ -144,6 +146,8 @@ def predict(
     noise = _noise(perturb, asked)
     model = asked.model if where is None else asked.model.to(where)
     oracle = _Oracle(model, asked.class_names, noise, draws if noise.random else 1, int(seed), top, batch_size)
+    layer = normalisation_of(model) if len(asked.input_shape) < 3 else None
+    deviations: list[Tensor] = []
     answers: list[Prediction] = []
     failures: list[Failure] = []
     sources = _sources(inputs, asked.input_shape)
@@ -152,9 +156,15 @@ def predict(
             for sample in source:
                 if isinstance(sample, Failure):
                     failures.append(sample)
-                else:
-                    answers.append(oracle.ask(sample))
+                    continue
+                answers.append(oracle.ask(sample))
+                if layer is not None:
+                    deviations.append(channel_deviations(layer, sample.values.unsqueeze(0)))
             task.advance()
+    if layer is not None and deviations:
+        told = foreign_inputs(layer, torch.stack(deviations).mean(0), len(deviations))
+        if told is not None:
+            warnings.warn(told, stacklevel=2)
     return Predictions(
         asked.title,
         asked.place,

@@ -27,6 +27,8 @@ PERTURBATIONS: Registry[type[Perturbation]] = Registry("perturbation", package="
 class Perturbation(ABC):
     """A change of a batch of inputs that keeps its shape, type and device, and does not touch the input itself.
 
+    An input of three dimensions is a batch of series; a single image needs a first dimension of 1.
+
     A subclass is a frozen dataclass; its fields are the keys that a user types, so they are validated in
     ``__post_init__``.
 
@@ -74,7 +76,13 @@ class Perturbation(ABC):
         if len(self.takes) < len(SHAPES) and x.ndim not in (SHAPES[kind].count(",") + 1 for kind in self.takes):
             taken = " or ".join(f"{kind} {SHAPES[kind]}" for kind in self.takes)
             raise InvalidArgumentError(f"{self.name} takes {taken}, got a batch {tuple(x.shape)}")
+        before = None if x.is_inference() else x._version
         perturbed = self.apply(x, generator)
+        if before is not None and x._version != before:
+            raise InvalidArgumentError(
+                f"{self.name} changes its input in place, and with it what else is measured: its apply must work on a "
+                "copy, as x = x.clone() makes one"
+            )
         return perturbed.clamp(0, 1) if x.ndim == 4 and self.clamp else perturbed
 
     @abstractmethod

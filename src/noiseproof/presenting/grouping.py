@@ -130,8 +130,8 @@ def check_same_test(runs: Sequence[Run], data: Splits | None = None) -> Splits:
             continue
         if run.data().test.fingerprint() != wanted:
             raise InvalidArgumentError(
-                f"{first.folder} and {run.folder} do not have the same test data ({first.recipe.data.source} and "
-                f"{run.recipe.data.source}), so their accuracies cannot stand side by side: report them apart"
+                f"{first.folder} and {run.folder} do not have the same test data ({_unlike(first, run)}), so their "
+                "accuracies cannot stand side by side: look at them apart"
             )
         known.add(_data_of(run))
     return splits
@@ -175,6 +175,12 @@ def joint_comparison(title: str, rows: Sequence[Row], reports: Mapping[Path, Rob
 
 def _has(report: RobustnessReport, spec: str) -> bool:
     return any(result.spec == spec for result in report.values())
+
+
+def _unlike(run: Run, other: Run) -> str:
+    """In what the data of two runs differs, by their recipes."""
+    one, two = (each.recipe.data.model_dump(mode="json", exclude={"augment", "download"}) for each in (run, other))
+    return "; ".join(f"data.{key}: {one[key]} and {two[key]}" for key in one if one[key] != two[key]) or one["source"]
 
 
 def _data_of(run: Run) -> str:

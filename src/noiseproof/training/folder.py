@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,14 @@ def require_free(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool)
             f"the output folder {folder} already holds a run; choose another with --out, or pass --resume to go on "
             "with it or --overwrite to replace it"
         )
-    require_same_recipe(folder, recipe)
+    require_same_recipe(
+        folder, recipe, "go on with it by its own recipe, as `noiseproof train "
+        f"{shlex.quote(str(folder / 'recipe.yaml'))} --out {shlex.quote(str(folder))} --resume` does, or choose "
+        "another folder with --out",
+    )  # fmt: skip
 
 
-def require_same_recipe(
-    folder: Path, recipe: Recipe, advice: str = "choose another folder with --out, or pass --overwrite"
-) -> None:
+def require_same_recipe(folder: Path, recipe: Recipe, advice: str) -> None:
     """Raise where the run in ``folder`` was made by another recipe, naming the differences and what to do."""
     there = load_recipe(folder / "recipe.yaml")
     settled = recipe.with_precision(there.train.precision)  # a run goes on in the precision that it began in

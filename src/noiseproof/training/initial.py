@@ -13,6 +13,7 @@ from noiseproof import seeding
 from noiseproof.data import Splits
 from noiseproof.data.dataset import to_unit_interval
 from noiseproof.errors import InvalidArgumentError, NoiseproofError, RunFolderError
+from noiseproof.evaluation.scales import outsized_noise
 from noiseproof.methods import METHODS, Method
 from noiseproof.models import FeatureClassifier
 from noiseproof.models.files import ModelDescription
@@ -24,6 +25,13 @@ from noiseproof.training.recipe import Recipe
 from noiseproof.training.recipes import load_recipe
 
 __all__ = ["Beginning", "begin", "check_source", "require_apart", "source_of"]
+
+# By the number of dimensions of an input: what it is called, and which model of which recipe takes it.
+_MADE_FOR = {
+    1: ("vectors", "mlp", "vectors"),
+    2: ("series", "series-cnn", "series"),
+    3: ("images", "small-cnn", "digits"),
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ def begin(
             **_caveat(trained.path, recipe, splits),
         }
     _check_fit(model, splits, recipe)
+    _tell_of_scales(recipe, description)
     return Beginning(description, method, source)
 
 
@@ -182,14 +191,26 @@ def _statistics(splits: Splits) -> tuple[list[float], list[float]]:
     would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
     """
     mean, std = splits.train.channel_statistics()
-    varying = [value for value in std if value != 1] or std  # that of a constant column is given as 1
-    if len(splits.train.input_shape) == 1 and min(varying) < 0.1 * _root_mean_square(varying):
+    varying = [value for value in std if value != 1] or std  # that of a constant channel is given as 1
+    quiet = sum(value < 0.1 * _root_mean_square(varying) for value in varying)
+    enough = {1: 1, 2: len(varying) / 3}.get(len(splits.train.input_shape), math.inf)  # one quiet channel is no wonder
+    if quiet >= enough:
+        what = "features" if len(splits.train.input_shape) == 1 else "channels"
         _warn(
-            f"the features differ in scale, with stds from {min(varying):.3g} to {max(varying):.3g}: noise is as "
+            f"the {what} differ in scale, with stds from {min(varying):.3g} to {max(varying):.3g}: noise is as "
             "strong on each of them, and those that vary little are hardly seen; divide each by its std first"
         )
     floor = 0.1 * _root_mean_square(std)
     return mean, [max(value, floor) for value in std]
+
+
+def _tell_of_scales(recipe: Recipe, description: ModelDescription) -> None:
+    """Warn where the noise of the recipe does not fit vectors or series of such a size."""
+    if len(description.input_shape) == 3:
+        return
+    told = outsized_noise([recipe.noise.train, *recipe.evaluate.perturbations], description.std)
+    if told is not None:
+        _warn(told)
 
 
 def _root_mean_square(values: Sequence[float]) -> float:
@@ -239,9 +260,13 @@ def _check_fit(model: FeatureClassifier, splits: Splits, recipe: Recipe) -> None
         with evaluating(model):
             model(to_unit_interval(splits.train[0][0]).unsqueeze(0))
     except (RuntimeError, ValueError) as error:
+        shape = splits.train.input_shape
+        kind, made_for, example = _MADE_FOR.get(len(shape), ("", recipe.model.name, ""))
+        hint = (
+            f"; for {kind} there is {made_for!r}, in the recipe {example!r}" if made_for != recipe.model.name else ""
+        )
         raise InvalidArgumentError(
-            f"the model {recipe.model.name!r} cannot take inputs of shape {splits.train.input_shape}: "
-            f"{str(error).splitlines()[0]}"
+            f"the model {recipe.model.name!r} cannot take inputs of shape {shape}: {str(error).splitlines()[0]}{hint}"
         ) from error
 
 

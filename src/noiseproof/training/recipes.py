@@ -126,6 +126,8 @@ def _read(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def _read_file(name: str) -> dict[str, Any]:
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
+        if (path / "recipe.yaml").is_file():
+            raise RecipeError(f"{name} is the folder of a run; its recipe is {path / 'recipe.yaml'}")
         if not path.is_file():
             raise RecipeError(f"the recipe file {name} does not exist")
         try:

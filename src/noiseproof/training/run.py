@@ -338,6 +338,7 @@ def with_provenance(recipe: Recipe, splits: Splits, source: Mapping[str, Any] | 
         "data_fingerprint": splits.fingerprint(),
         "test_fingerprint": splits.test.fingerprint(),
         "samples": {name: len(part) for name, part in vars(splits).items() if part is not None},
+        "largest_class_share": splits.train.labels.bincount().max().item() / len(splits.train),
         **({"init_from": dict(source)} if source else {}),
     }
     return recipe.model_copy(update={"provenance": provenance})

@@ -1,0 +1,89 @@
+"""Whether vectors and series, which have no fixed range, and their noise are of the size that a model was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from noiseproof.evaluation.views import View, view
+from noiseproof.models import Normalize
+from noiseproof.perturbations import Chain
+
+__all__ = ["channel_deviations", "foreign_inputs", "normalisation_of", "outsized_noise"]
+
+# The key of a perturbation that is in units of the input.
+_STRENGTH = {
+    "gaussian": "std", "gaussian-varying": "highest", "uniform": "amplitude", "laplace": "std", "offset": "std",
+    "drift": "std", "hum": "amplitude",
+}  # fmt: skip
+_NOTHING, _EVERYTHING = 0.02, 10.0  # strengths of noise, in stds of the inputs
+_UNLIKE = 100.0  # stds of two channels, one over the other
+_FOREIGN = 10.0  # how often larger or smaller than in training
+_FEW = 10
+
+
+def normalisation_of(model: nn.Module) -> Normalize | None:
+    """Return the first layer of a model that keeps the mean and std of its training inputs, if it has one."""
+    layer = getattr(model, "normalize", None)
+    return layer if isinstance(layer, Normalize) else None
+
+
+def outsized_noise(noises: Iterable[str | View], std: Sequence[float]) -> str | None:
+    """Return what to tell where the strongest noise is next to nothing, or drowns the inputs; None where it fits.
+
+    Args:
+        noises: what inputs are perturbed with, or texts of it; attacks are passed over.
+        std: of the inputs, per channel of series or component of vectors.
+    """
+    strengths = [
+        (float(getattr(part, _STRENGTH[part.name])), part)
+        for noise in map(view, noises)
+        for part in (noise.parts if isinstance(noise, Chain) else (noise,))
+        if part.name in _STRENGTH
+    ]
+    strength, noise = max(strengths, key=lambda each: each[0], default=(0.0, None))
+    if noise is None or strength == 0:
+        return None
+    vary = f"std {min(std):.3g}" + (f" to {max(std):.3g}" if max(std) > min(std) else "")
+    unit = "noise is in the units of the inputs, so bring them to a std of 1, or choose other strengths"
+    if max(std) > _UNLIKE * min(std):
+        return f"{noise} is as strong on inputs that vary by little as on those that vary by much ({vary}): {unit}"
+    if strength < _NOTHING * min(std):
+        return f"{noise}, the strongest noise here, is next to nothing beside what the inputs vary by ({vary}): {unit}"
+    if strength > _EVERYTHING * max(std):
+        return f"{noise} leaves nothing of inputs that vary by so little ({vary}): {unit}"
+    return None
+
+
+def channel_deviations(layer: Normalize, inputs: Tensor) -> Tensor:
+    """Return the mean square of (x − mean) / std of each channel of (N, C, …): (C,), about 1 in the training set."""
+    deviations: Tensor = layer(inputs.to(layer.mean.device, torch.float64)).square()
+    return deviations.transpose(0, 1).flatten(1).mean(1)
+
+
+def foreign_inputs(layer: Normalize, deviations: Tensor, samples: int) -> str | None:
+    """Return what to tell where inputs are far larger or smaller than those of the training; None where they are not.
+
+    Args:
+        layer: the model's, with the mean and std of its training inputs.
+        deviations: what :func:`channel_deviations` found, a mean over the inputs.
+        samples: how many they were; that few are small by chance is not told.
+    """
+    sizes = deviations.sqrt()
+    largest = int(sizes.argmax())
+    which = f" (number {largest} along the first dimension)" if len(sizes) > 1 else ""
+    mean, std = (float(part.expand(len(sizes))[largest]) for part in (layer.mean, layer.std))
+    if float(sizes.max()) > _FOREIGN:
+        return (
+            "the inputs are not of the size that the model was trained on: they lie up to "
+            f"{float(sizes.max()):.2g} standard deviations from its training mean{which}, which was {mean:.3g} with a "
+            f"std of {std:.3g}; bring them to the same units and scale as the training data"
+        )
+    if samples >= _FEW and float(sizes.max()) < 1 / _FOREIGN:
+        return (
+            "the inputs are not of the size that the model was trained on: they vary by less than a tenth of its "
+            f"training inputs, whose std was {std:.3g}{which}; bring them to the same units and scale"
+        )
+    return None
