@@ -151,7 +151,9 @@ def test_mistakes_of_the_code_are_not_hidden() -> None:
 
 def found(estimator: Any = "finite-difference", step: float | None = 0.01, seed: int = 0) -> InputCurvature:
     places = np.arange(4)
-    spectrum = {"absolute": np.ones(4), "largest": np.full(4, 0.5)} if estimator == "gauss-newton" else {}
+    spectrum: dict[str, Any] = {}
+    if estimator == "gauss-newton":
+        spectrum = {"absolute": np.ones(4), "largest": np.full(4, 0.5), "residual": 0.1 + 0.2}
     return InputCurvature(
         np.array([0.0, 1, 2, 3]), np.full(4, np.nan), estimator, "normalised", 20, step, seed, places, places % 2,
         **spectrum,
@@ -168,6 +170,15 @@ def test_a_curvature_comes_back(tmp_path: Path, made: InputCurvature) -> None:
     assert loaded.name == made.name
     for name, value in vars(made).items():
         np.testing.assert_array_equal(getattr(loaded, name), value, err_msg=name)
+
+
+def test_a_curvature_of_an_earlier_version_does_not_say_whether_it_is_exact(tmp_path: Path) -> None:
+    made = vars(found("gauss-newton", None))
+    settings = {key: made[key] for key in ("estimator", "space", "probes", "step", "seed")}
+    parts = {key: made[key] for key in ("values", "stderr", "indices", "labels", "absolute", "largest")}
+    save_result(tmp_path, "curvature-early", {"format": 1, **settings}, parts)
+    loaded = InputCurvature.load(tmp_path, "early")
+    assert (loaded.residual, loaded.exact) == (None, False)
 
 
 def test_curvatures_of_several_steps_stand_beside_each_other(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.stats import binom
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
@@ -32,6 +34,8 @@ from tests.analysis.problems import (
 )
 from tests.oracles import curvature as oracle
 
+pytestmark = pytest.mark.filterwarnings("ignore:the network is not piecewise linear:UserWarning")
+
 RANDOM = ("finite-difference", "hutchinson")
 FEW = {"probes": 3, "step": 1e-3}
 
@@ -40,7 +44,7 @@ def same(one: InputCurvature, other: InputCurvature) -> None:
     """Raise unless both say exactly the same."""
     for name in ("values", "stderr", "indices", "labels", "absolute", "largest"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    for name in ("estimator", "space", "probes", "step", "seed"):
+    for name in ("estimator", "space", "probes", "step", "seed", "residual"):
         assert getattr(one, name) == getattr(other, name)
 
 
@@ -375,6 +379,102 @@ def test_a_model_in_training_mode_is_analysed_in_evaluation_mode(estimator: str)
     same(input_curvature(model.train(), data, estimator, **FEW), expected)
 
 
+# Whether the spectrum is that of the Hessian itself.
+
+
+class Functional(nn.Module):
+    """Two layers and a function between them that is no module, in float64."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.first, self.last = nn.Linear(6, 9), nn.Linear(9, CLASSES)
+        self.activation = activation
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.last(self.activation(4 * self.first(x - 0.5)))
+        return logits
+
+
+def whole_hessians(model: nn.Module, inputs: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    for x, label in zip(inputs.double(), labels, strict=True):
+        yield torch.autograd.functional.hessian(lambda x, y=label: F.cross_entropy(model(x[None]), y[None]), x)
+
+
+@pytest.mark.parametrize(
+    "activation", [torch.relu, F.leaky_relu, F.hardtanh, torch.abs, lambda x: x.clamp(min=0), lambda x: x * (x > 0)]
+)
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_piecewise_linear_networks_have_the_whole_hessian(
+    activation: Callable[[Tensor], Tensor], precision: torch.dtype
+) -> None:
+    model, (inputs, labels) = Functional(activation), samples(10, 6)
+    expected = [float(each.square().sum()) for each in whole_hessians(model, inputs, labels)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = input_curvature(model.to(precision), (inputs, labels), "gauss-newton")
+    np.testing.assert_allclose(found.values, expected, rtol=1e-3 if precision == torch.float32 else 1e-10)
+    assert (found.residual, found.exact) == (0, True)
+
+
+@pytest.mark.parametrize("activation", [F.gelu, F.silu, torch.tanh, torch.sigmoid, F.softplus])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_other_networks_are_told_to_have_more(activation: Callable[[Tensor], Tensor], precision: torch.dtype) -> None:
+    model, (inputs, labels) = Functional(activation), samples(10, 6)
+    expected = np.array([float(each.square().sum()) for each in whole_hessians(model, inputs, labels)])
+    told = r"^the network is not piecewise linear: .* off by up to \d+ % .* hutchinson takes the whole Hessian$"
+    with pytest.warns(UserWarning, match=told):
+        found = input_curvature(model.to(precision), (inputs, labels), "gauss-newton")
+    assert (np.abs(found.values / expected - 1) > 0.01).any()
+    assert found.residual is not None
+    assert 0.01 < found.residual <= 2
+    assert not found.exact
+
+
+def test_a_smooth_end_of_the_samples_is_seen_too() -> None:
+    """A network that bends only where the last samples of the second block are."""
+    model = Functional(lambda x: torch.where(x.detach()[:, :1] > 1e3, x.square(), torch.relu(x)))
+    inputs, labels = samples(256, 6)
+    assert input_curvature(model, (inputs, labels), "gauss-newton").exact
+    model.activation = lambda x: torch.where(behind[: len(x)], x.square(), torch.relu(x))
+    behind = torch.ones(256, 1, dtype=torch.bool)
+    assert not input_curvature(model, (inputs, labels), "gauss-newton").exact
+
+
+def test_other_estimators_are_never_exact() -> None:
+    for estimator in RANDOM:
+        found = input_curvature(kinked(), samples(3, 2, 6, 6), estimator, **FEW)
+        assert (found.residual, found.exact) == (None, False)
+
+
+def test_a_last_layer_of_log_softmax_changes_nothing() -> None:
+    for network in (kinked(), kinked().float()):
+        found = input_curvature(nn.Sequential(network, nn.LogSoftmax(1)), samples(20, 2, 6, 6), "gauss-newton")
+        assert found.exact
+
+
+def test_a_network_without_second_derivatives_is_not_known_to_be_piecewise_linear() -> None:
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, x: Tensor) -> Tensor:
+            context.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(context: Any, g: Tensor) -> Tensor:
+            (x,) = context.saved_tensors
+            return g * x.cos()
+
+    data = samples(10, 6)
+    for once, twice in ((Once.apply, torch.sin), (lambda x: x.relu() + Once.apply(x), lambda x: x.relu() + x.sin())):
+        with pytest.warns(UserWarning, match=r"^a part of the network has no second derivative, so it is not known"):
+            found = input_curvature(Functional(once), data, "gauss-newton")
+        assert (found.residual, found.exact) == (None, False)
+        np.testing.assert_allclose(found.values, input_curvature(Functional(twice), data, "gauss-newton").values)
+
+
 # Nothing is touched.
 
 
@@ -702,10 +802,13 @@ def test_cost_is_what_is_said(n: int, probes: int, space: str) -> None:
     assert steps == (n * (3 * probes + 1), n * (3 * probes + 1), 0)
     exact = spent(lambda model: input_curvature(model, data, "hutchinson", probes=probes, space=space))
     assert exact == (n, n * (probes + 1), n * probes)
-    # One sample of each block may go forward once more, to count the classes.
+    # One sample of each block goes forward once more, to count the classes, and a few are looked at for what is beyond
+    # the Gauss-Newton part.
     spectrum = spent(lambda model: input_curvature(model, data, "gauss-newton", probes=probes, space=space))
-    assert spectrum[0] in (n, n + blocks)
-    assert spectrum[1:] == (n * CLASSES, 0)
+    looked_at = spectrum[2]
+    assert 1 <= looked_at <= 8 * blocks
+    assert spectrum[0] in (n + looked_at, n + blocks + looked_at)
+    assert spectrum[1] == n * CLASSES + 3 * looked_at
 
 
 @pytest.mark.parametrize("limit", [None, 4])

@@ -16,6 +16,7 @@ from noiseproof.analysis.estimators import (
     Spectrum,
     finite_difference,
     gauss_newton,
+    gauss_newton_residual,
     hutchinson,
     loss_gradient,
 )
@@ -130,6 +131,28 @@ def test_gauss_newton_of_a_smooth_network_is_not_the_hessian(name: str) -> None:
     exact = squares(hessians(model, x, labels))
     assert (np.abs(gauss_newton(model, x).squares.numpy() / exact - 1) > 0.01).all()
     np.testing.assert_allclose(over_basis(hutchinson(model, x, labels, basis(x)), x), exact, rtol=1e-9)
+
+
+def test_the_residual_is_what_the_explicit_matrices_differ_by(problem: Problem) -> None:
+    model, x, labels = problem
+    probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(6), dtype=x.dtype)
+    expected = []
+    for H, G, v in zip(hessians(model, x, labels), gauss_newtons(model, x), probe.flatten(1).numpy(), strict=True):
+        expected.append(np.linalg.norm(H @ v - G @ v) / max(np.linalg.norm(H @ v), np.linalg.norm(G @ v)))
+    found = gauss_newton_residual(model, x, labels, probe)
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("margin", [0, 30, 80])
+def test_the_residual_does_not_depend_on_how_sure_the_network_is(margin: float) -> None:
+    model, x, labels = PROBLEMS["smooth"]()
+    model = model.float()
+    with torch.no_grad():
+        model[-1].bias[0] += margin
+    probe = torch.ones_like(x).float()
+    first = torch.zeros_like(labels)
+    assert (gauss_newton_residual(model, x.float(), first, probe) > 0.01).all()
 
 
 # A loss that is a quadratic form.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import noiseproof as npf
@@ -134,6 +136,28 @@ def test_a_file_of_weights_saves_nothing_unless_told(noiseproof: CommandLine, no
     shown = noiseproof.done("curvature", "weights.safetensors", "--data", "digits", "--limit", "5", "--format", "csv")
     assert records(shown)[0]["samples"] == "5"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".npz" or path.name == "analysis"] == []
+
+
+@pytest.mark.filterwarnings("always:the network is not piecewise linear")
+def test_only_a_piecewise_linear_network_has_an_exact_spectrum(
+    noiseproof: CommandLine, normal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("curvature", normal, "--estimator", "gauss-newton", "--limit", "5")
+    exact = noiseproof(*command)
+    assert "warning" not in exact.err
+    assert "exact" in exact.out.split("Λ(x)")[0]
+    monkeypatch.setattr(torch.nn.functional, "relu", lambda x, **_: torch.nn.functional.gelu(x))
+    other = noiseproof(*command)
+    assert other.code == 0
+    (line,) = [line for line in other.err.splitlines() if line.startswith("warning:")]
+    assert re.fullmatch(
+        r"warning: the network is not piecewise linear: .* off by up to \d+ % along .* hutchinson takes .*", line
+    )
+    assert "exact" not in other.out.split("Λ(x)")[0]
+    assert "Gauss-Newton part" in other.out.split("Λ(x)")[0]
+    kept = InputCurvature.load(normal / "analysis", "gauss-newton-pixel")
+    assert kept.residual is not None
+    assert kept.residual > 0.01
 
 
 @pytest.mark.parametrize("name", ["vectors", "series"])

@@ -22,16 +22,17 @@ def found(
     estimator: Any = "finite-difference",
     step: float | None = 0.01,
     space: Any = "pixel",
+    residual: float | None = None,
 ) -> InputCurvature:
     values = np.array(values, dtype=np.float64)
     places = np.arange(len(values))
     errors = np.broadcast_to(np.array(stderr, dtype=np.float64), values.shape)
     probes = 0 if estimator == "gauss-newton" else 20
-    return InputCurvature(values, errors, estimator, space, probes, step, 0, places, places)
+    return InputCurvature(values, errors, estimator, space, probes, step, 0, places, places, residual=residual)
 
 
 SPREAD = found(np.arange(101) ** 2.0)
-EXACT = found([1, 2, 6], 0, "gauss-newton", None)
+EXACT = found([1, 2, 6], 0, "gauss-newton", None, residual=0.0)
 
 
 def rows(*given: InputCurvature) -> list[list[str]]:
@@ -64,6 +65,13 @@ def test_errors_that_are_none_or_unknown() -> None:
     assert rows(found([0, 0], 0))[0] == ["finite-difference, t = 0.01", "0", "0", "0", "0", "0", ""]
 
 
+@pytest.mark.parametrize("residual", [0.01, 1.2, None])
+def test_a_gauss_newton_part_that_is_not_the_hessian_is_not_exact(residual: float | None) -> None:
+    table = curvature_table([found([1, 2, 6], 0, "gauss-newton", None, residual=residual)], "A run")
+    assert table.rows[0][-1].text == "Gauss-Newton part"
+    assert "gauss-newton its Gauss-Newton part, which is the whole of it (exact) where" in table.caption
+
+
 def test_the_table_says_whose_and_where() -> None:
     table = curvature_table([found([1, 2], space="normalised")], "A run")
     assert table.title == "A run"
@@ -78,6 +86,7 @@ def test_records_for_csv() -> None:
     assert [each["step"] for each in read] == ["0.01", ""]
     assert [each["samples"] for each in read] == ["101", "3"]
     assert [float(read[1][key]) for key in ("mean", "median", "largest")] == [3, 2, 6]
+    assert [each["residual"] for each in read] == ["", "0.0"]
     expected = np.quantile(SPREAD.values, [0.1, 0.9])
     assert [float(read[0][key]) for key in ("quantile_10", "quantile_90")] == pytest.approx(expected.tolist())
 

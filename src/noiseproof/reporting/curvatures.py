@@ -26,8 +26,9 @@ def curvature_table(found: Sequence[InputCurvature], title: str, *, caveat: str 
     )
     first = found[0]
     scale = (
-        "Eq. 21 sees what lies within about t·√k of an input of k values, the kinks of ReLU included; the other "
-        "estimators take the Hessian at the point."
+        "Eq. 21 sees what lies within about t·√k of an input of k values, the kinks of ReLU included; hutchinson "
+        "takes the Hessian at the point, and gauss-newton its Gauss-Newton part, which is the whole of it (exact) "
+        "where the network is piecewise linear."
     )
     return Table(
         title,
@@ -43,7 +44,8 @@ def curvature_records(found: Sequence[InputCurvature], *, caveat: str = "") -> l
     return [
         {
             "estimator": each.estimator, "space": each.space, "step": each.step, "probes": each.probes,
-            "samples": len(each.values), **_summary(each), **({"caveat": caveat} if caveat else {}),
+            "samples": len(each.values), **_summary(each), "residual": each.residual,
+            **({"caveat": caveat} if caveat else {}),
         }
         for each in found
     ]  # fmt: skip
@@ -62,7 +64,7 @@ def _summary(found: InputCurvature) -> dict[str, float]:
 
 def _relative_error(found: InputCurvature) -> str:
     if found.estimator == "gauss-newton":
-        return "exact"
+        return "exact" if found.exact else "Gauss-Newton part"
     positive = found.values > 0
     error = float(np.median(found.stderr[positive] / found.values[positive])) if positive.any() else math.nan
     return "" if math.isnan(error) else f"{100 * error:.0f} %"
