@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,10 +50,14 @@ def grouped(seed: int = 0, draws: int = 4) -> CurvatureByCount:
     return curvature_by_count(10 ** random.normal(size=30), random.integers(0, draws + 1, 30), draws)
 
 
-def measured(values: list[float], step: float | None = 0.01) -> InputCurvature:
+def measured(
+    values: list[float], step: float | None = 0.01, space: Any = "pixel", residual: float | None = None
+) -> InputCurvature:
     array, places = np.array(values, dtype=np.float64), np.arange(len(values))
     estimator = "gauss-newton" if step is None else "finite-difference"
-    return InputCurvature(array, array / 10, estimator, "pixel", 5, step, 0, places, places % 2)
+    return InputCurvature(
+        array, array / 10, estimator, space, 5, step, 0, places, places % 2, residual=residual  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def surface(values: np.ndarray, extent: float = 2.0) -> LossSurface:
@@ -95,6 +100,12 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]  # type: ignore[attr-defined]
 
 
+def title_of_legend(owner: Figure | Axes) -> str:
+    legend = owner.legends[0] if isinstance(owner, Figure) else owner.get_legend()
+    assert legend is not None
+    return str(legend.get_title().get_text())
+
+
 def legend_of(owner: Figure | Axes) -> list[str]:
     legend = owner.legends[0] if isinstance(owner, Figure) else owner.get_legend()
     assert legend is not None
@@ -106,7 +117,7 @@ def legend_of(owner: Figure | Axes) -> list[str]:
 Draw = Callable[[tuple[str, ...]], Figure]
 EVERY: dict[str, Draw] = {
     "retained": lambda titles: retained_figure({title: {NOISES[0]: kept()} for title in titles}),
-    "count": lambda titles: count_figure({title: {NOISES[0]: grouped()} for title in titles}),
+    "count": lambda titles: count_figure({title: {NOISES[0]: grouped()} for title in titles}, space="pixel"),
     "box": lambda titles: box_figure({title: np.arange(1.0, 9) for title in titles}, share=0.9, space="pixel"),
     "scale": lambda titles: scale_figure(
         {title: {0.01: measured([1, 2]), 0.1: measured([3, 4], 0.1)} for title in titles}, {}
@@ -174,6 +185,7 @@ def test_retained_accuracies_in_percent_with_their_bands() -> None:
                 assert [heights.min(), heights.max()] == pytest.approx([100 * low, 100 * high])
             assert to_rgba(line.get_color())[:3] == tuple(band.get_facecolor()[0][:3])
     assert legend_of(figure) == ["A", "B"]
+    assert title_of_legend(figure) == "bands: 95 % intervals, over samples and draws"
 
 
 def test_models_are_told_apart_by_colour_and_marker() -> None:
@@ -207,7 +219,7 @@ def test_intervals_that_are_all_unknown_are_no_obstacle() -> None:
 
 def test_group_means_with_their_standard_errors() -> None:
     found = {title: {noise: grouped(seed + n) for n, noise in enumerate(NOISES)} for seed, title in enumerate("AB")}
-    figure = count_figure(found)
+    figure = count_figure(found, space="pixel")
     for axes, noise in zip(figure.axes, NOISES, strict=True):
         assert axes.get_yscale() == "log"
         assert axes.get_xlabel() == "correct predictions in 4 draws"
@@ -225,7 +237,7 @@ def test_group_means_with_their_standard_errors() -> None:
 
 def test_the_legend_tells_both_correlations() -> None:
     each = grouped()
-    figure = count_figure({"A": {NOISES[0]: each}})
+    figure = count_figure({"A": {NOISES[0]: each}}, space="pixel")
     r, rho = each.of_groups.value, each.of_ranks.value
     assert abs(r - rho) > 0.01
     assert legend_of(figure.axes[0]) == [f"A: r {r:.2f}, ρ {rho:.2f}"]
@@ -233,7 +245,7 @@ def test_the_legend_tells_both_correlations() -> None:
 
 def test_empty_groups_are_left_out_and_single_samples_have_no_bar() -> None:
     each = curvature_by_count([1.0, 2.0, 3.0, 9.0], [0, 0, 3, 4], 5)
-    (container,) = count_figure({"A": {"clean": each}}).axes[0].containers
+    (container,) = count_figure({"A": {"clean": each}}, space="pixel").axes[0].containers
     line, _, (bars,) = container
     assert line.get_xdata().tolist() == [0, 3, 4]
     assert line.get_ydata().tolist() == [1.5, 3, 9]
@@ -243,14 +255,21 @@ def test_empty_groups_are_left_out_and_single_samples_have_no_bar() -> None:
 
 def test_correlations_that_are_unknown_are_told_as_such() -> None:
     each = curvature_by_count([1.0, 2.0], [3, 3], 3)
-    figure = count_figure({"A": {"clean": each}})
+    figure = count_figure({"A": {"clean": each}}, space="pixel")
     assert legend_of(figure.axes[0]) == ["A: r nan, ρ nan"]
     assert "<svg" in to_svg(figure)
 
 
 @pytest.mark.parametrize("curvatures", [[0.0, 0.0, 3.0, 1.0], [0.0, 0.0, 0.0, 0.0]], ids=["some", "all"])
 def test_groups_without_curvature_on_a_logarithmic_axis(curvatures: list[float]) -> None:
-    renders(lambda: count_figure({"A": {"clean": curvature_by_count(curvatures, [0, 0, 1, 1], 2)}}))
+    each = curvature_by_count(curvatures, [0, 0, 1, 1], 2)
+    renders(lambda: count_figure({"A": {"clean": each}}, space="pixel"))
+
+
+def test_fig_9_says_what_its_bars_are_and_in_which_space() -> None:
+    (axes,) = count_figure({"A": {NOISES[0]: grouped()}}, space="normalised").axes
+    assert axes.get_ylabel() == "mean curvature Λ(x) = Σλ²\nin normalised space"
+    assert title_of_legend(axes) == "bars: ± one standard error of the mean over samples"
 
 
 # Fig. 10
@@ -300,7 +319,7 @@ def test_medians_against_steps_and_the_hessian_as_a_dashed_line() -> None:
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert "step t" in axes.get_xlabel()
     assert "√k" in axes.get_xlabel()
-    assert axes.get_ylabel() == "median curvature Λ(x) = Σλ²"
+    assert axes.get_ylabel() == "median curvature Λ(x) = Σλ²\nin pixel space"
     first, second, exact = axes.get_lines()
     assert (first.get_xdata().tolist(), first.get_ydata().tolist()) == ([0.001, 0.1], [5, 2])
     assert (second.get_xdata().tolist(), second.get_ydata().tolist()) == ([0.001, 0.1], [8, 11])
@@ -308,9 +327,16 @@ def test_medians_against_steps_and_the_hessian_as_a_dashed_line() -> None:
     assert exact.get_linestyle() == "--"
     assert exact.get_color() == second.get_color() != first.get_color()
     assert legend_of(axes) == ["A", "B"]
-    legend = axes.get_legend()
-    assert legend is not None
-    assert "dashed" in legend.get_title().get_text()
+    assert title_of_legend(axes) == "dashed: Gauss-Newton part of the Hessian at the point"
+
+
+def test_the_dashed_line_is_the_hessians_where_it_is_for_all() -> None:
+    found = {title: {0.1: measured([1, 2], 0.1, "normalised")} for title in "AB"}
+    whole, part = measured([1, 2], None, residual=0.0), measured([1, 2], None, residual=0.3)
+    for exact, what in (({"A": whole}, "Hessian"), ({"A": whole, "B": part}, "Gauss-Newton part of the Hessian")):
+        axes = scale_figure(found, exact).axes[0]
+        assert title_of_legend(axes) == f"dashed: {what} at the point"
+        assert axes.get_ylabel().endswith("in normalised space")
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.0, 0.0]], ids=["some", "all"])

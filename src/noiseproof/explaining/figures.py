@@ -34,7 +34,9 @@ Explained: TypeAlias = Mapping[str, Explanation]
 FIGURES: dict[str, Callable[[Explained], Figure]] = {
     "fig1": lambda found: map_figure({title: [each.feature_map] for title, each in found.items()}),
     "fig8": lambda found: retained_figure({title: each.retained for title, each in found.items()}),
-    "fig9": lambda found: count_figure({title: each.by_count for title, each in found.items()}),
+    "fig9": lambda found: count_figure(
+        {title: each.by_count for title, each in found.items()}, space=next(iter(found.values())).space
+    ),
     "fig10": lambda found: box_figure(
         {title: lowest_share(each.curvature.values, SHARE) for title, each in found.items()},
         share=SHARE, space=next(iter(found.values())).space,

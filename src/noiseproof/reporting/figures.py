@@ -39,7 +39,7 @@ def retained_figure(found: Mapping[str, Mapping[str, RetainedAccuracy]]) -> Figu
     """Noisy accuracy against the share of samples kept, lowest curvature first (Fig. 8); one panel per noise.
 
     Args:
-        found: by model, then by noise. Bands are 95 % intervals.
+        found: by model, then by noise. Bands are 95 % intervals, as the legend says.
     """
     noises = _columns(found)
     with styled():
@@ -56,15 +56,19 @@ def retained_figure(found: Mapping[str, Mapping[str, RetainedAccuracy]]) -> Figu
             axes.set_xlabel("share of samples kept, lowest curvature first")
             axes.set_ylabel("noisy accuracy (%)")
             axes.xaxis.set_major_formatter(PercentFormatter(1))
-        _legend(figure)
+        _legend(figure, "bands: 95 % intervals, over samples and draws")
     return figure
 
 
-def count_figure(found: Mapping[str, Mapping[str, CurvatureByCount]]) -> Figure:
+def count_figure(found: Mapping[str, Mapping[str, CurvatureByCount]], *, space: str) -> Figure:
     """Mean curvature of the samples that were right in k draws, against k (Fig. 9); one panel per noise.
 
     Bars are standard errors. The legend gives Pearson's r over groups, which is the paper's, and Spearman's ρ over
     samples, which is what can be said of a single sample.
+
+    Args:
+        found: by model, then by noise.
+        space: ``pixel`` or ``normalised``; for the label.
     """
     noises = _columns(found)
     with styled():
@@ -83,11 +87,17 @@ def count_figure(found: Mapping[str, Mapping[str, CurvatureByCount]]) -> Figure:
                 axes.set_yscale("log")
             _titled(axes, noise)
             axes.set_xlabel(f"correct predictions in {int(groups.counts[-1])} draws")
-            axes.set_ylabel(f"mean {_CURVATURE}")
+            axes.set_ylabel(f"mean {_CURVATURE}\nin {space} space")
             handles = axes.containers, [str(bars.get_label()) for bars in axes.containers]
             _plain(
                 axes.legend(
-                    *handles, frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.16)
+                    *handles,
+                    frameon=False,
+                    fontsize="x-small",
+                    loc="upper center",
+                    bbox_to_anchor=(0.5, -0.16),
+                    title="bars: ± one standard error of the mean over samples",
+                    title_fontsize="x-small",
                 )
             )
     return figure
@@ -122,7 +132,10 @@ def box_figure(found: Mapping[str, np.ndarray], *, share: float, space: str) -> 
 def scale_figure(
     by_scale: Mapping[str, Mapping[float, InputCurvature]], exact: Mapping[str, InputCurvature]
 ) -> Figure:
-    """Median Λ of Eq. 21 against its step t, and as dashed lines the exact value at the point."""
+    """Median Λ of Eq. 21 against its step t, and as dashed lines that of the Gauss-Newton spectrum at the point.
+
+    The legend calls it the Hessian's where it is, for all models.
+    """
     with styled():
         figure = Figure(figsize=(6.6, 4.0), layout="constrained")
         axes = figure.subplots()
@@ -139,8 +152,10 @@ def scale_figure(
         if any(_median(each) > 0 for by_step in by_scale.values() for each in by_step.values()):
             axes.set_yscale("log")
         axes.set_xlabel("step t of Eq. 21; an input of k values moves by about t·√k")
-        axes.set_ylabel(f"median {_CURVATURE}")
-        _plain(axes.legend(frameon=False, fontsize="small", title="dashed: Hessian at the point"))
+        spaces = dict.fromkeys(each.space for by_step in by_scale.values() for each in by_step.values())
+        axes.set_ylabel(f"median {_CURVATURE}\nin {' or '.join(spaces)} space")
+        what = "Hessian" if all(each.exact for each in exact.values()) else "Gauss-Newton part of the Hessian"
+        _plain(axes.legend(frameon=False, fontsize="small", title=f"dashed: {what} at the point"))
     return figure
 
 
@@ -277,7 +292,12 @@ def _columns_that_fit(figure: Figure, labels: Sequence[str]) -> int:
     return max(1, min(len(labels), int(figure.get_figwidth() / each)))
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, title: str) -> None:
     lines = figure.axes[0].get_lines()
     labels = [str(line.get_label()) for line in lines]
-    _plain(figure.legend(lines, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small"))
+    _plain(
+        figure.legend(
+            lines, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small", title=title,
+            title_fontsize="small",
+        )
+    )  # fmt: skip
