@@ -492,6 +492,35 @@ def test_two_processes_make_the_same_runs_as_one(
     assert sorted(re.findall(r"^(\w+ cifar10, \w+, seed 0): done", told, re.MULTILINE)) == sorted(BOTH)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (-9, ", killed for memory perhaps"), (137, ", killed for memory perhaps"), (-11, ", killed by signal 11"),
+        (1, r', for the reason that its traceback tells; .* below `if __name__ == "__main__":`'), (3, ""),
+    ],
+)  # fmt: skip
+def test_a_process_that_ends_badly_is_told_with_what_its_code_says(
+    code: int, reason: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Context:
+        class Process:
+            exitcode = code
+
+            def __init__(self, **_: object) -> None: ...
+
+            def start(self) -> None: ...
+
+            def join(self) -> None: ...
+
+        @staticmethod
+        def SimpleQueue() -> Any:  # noqa: N802
+            return multiprocessing.SimpleQueue()
+
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: Context)
+    (line,) = work(two_runs(tmp_path / "runs", source), jobs=2)
+    assert re.fullmatch(f"a process ended with code {code}{reason}; its runs are left", line)
+
+
 class Noting(Watcher):
     """Adds a line to a file for every piece of work that is begun."""
 

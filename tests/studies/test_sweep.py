@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +228,26 @@ def test_runs_side_by_side_give_the_same_study(source: str, tmp_path: Path, capf
     trained = re.findall(r"^train vectors, (\S+), seed 0: done", capfd.readouterr().err, re.MULTILINE)
     assert sorted(trained) == ["base", "lr=0.0001", "lr=0.001"]
     assert lasting(one) == lasting(two)
+
+
+UNGUARDED = """
+import sys
+from tests.studies.problems import study
+from noiseproof import sweep
+print(*sweep(study(), {"data.source": sys.argv[1]}, sys.argv[2], jobs=2, look=False).wrong)
+"""
+
+
+def test_a_script_without_a_guard_is_told_what_it_needs(source: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), source, str(tmp_path / "out")], capture_output=True, text=True,
+        check=False, timeout=300, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert ended.stdout == (
+        "a process ended with code 1, for the reason that its traceback tells; a script that asks for more than one "
+        'job must be a file, with the call below `if __name__ == "__main__":`; its runs are left\n'
+    ), ended.stderr
 
 
 def test_a_folder_of_another_study_is_refused_before_anything_begins(whole: Path, source: str) -> None:

@@ -41,6 +41,7 @@ from noiseproof.training.run import check_data, load_data
 __all__ = ["Divergence", "check_folders", "work"]
 
 _INTERRUPTED, _TERMINATED = 130, 143  # exit codes
+_KILLED = (-9, 137)  # those of a process that was killed, as systems do where memory is short
 
 
 class Divergence(str):
@@ -73,7 +74,8 @@ def work(
         planned: the runs.
         deadline: the time, as of :func:`time.time`, at which to stop; None for never. A training stops at its next
             step, with a checkpoint, and a measurement after its present perturbation.
-        jobs: how many processes share the work.
+        jobs: how many processes share the work; with more than one, a script must be a file that calls this below
+            ``if __name__ == "__main__":``.
         progress: where to report; with several processes each writes a line for every piece that it has done.
 
     Returns:
@@ -218,12 +220,24 @@ def _side_by_side(planned: Sequence[PlannedRun], deadline: float | None, jobs: i
     if stopped is not None:
         stopped.add_note("stopped, with a checkpoint of every training that was under way")
         raise stopped
-    wrong = {
-        f"a process ended with code {code}, killed for memory perhaps; its runs are left" for code in codes if code
-    }
+    wrong = {f"a process ended with code {code}{_reason(code)}; its runs are left" for code in codes if code}
     while not answers.empty():
         wrong |= set(answers.get())
     return sorted(wrong)
+
+
+def _reason(code: int) -> str:
+    """What the exit code of a worker says."""
+    if code in _KILLED:
+        return ", killed for memory perhaps"
+    if code < 0:
+        return f", killed by signal {-code}"
+    if code == 1:  # what Python ends with after a traceback, in a worker most likely as it could not import the script
+        return (
+            ", for the reason that its traceback tells; a script that asks for more than one job must be a file, with "
+            'the call below `if __name__ == "__main__":`'
+        )
+    return ""
 
 
 @contextmanager

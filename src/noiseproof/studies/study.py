@@ -76,7 +76,8 @@ def sweep(
         out: the folder for runs, below ``runs/``, and results.
         look: whether to measure the chosen trial, the base and the rivals on the test set in the end.
         budget: seconds after which to stop, > 0, with checkpoints; None for never.
-        jobs: how many runs are made side by side, ≥ 1.
+        jobs: how many runs are made side by side, ≥ 1; with more than one, a script must be a file that calls this
+            below ``if __name__ == "__main__":``, since every process imports it anew.
         command: what the page says made it.
         progress: where to report; None for nowhere.
 
