@@ -307,7 +307,7 @@ def test_to_go_on_where_there_is_nothing_says_that_it_begins(noiseproof: Command
     assert "there is no run in new to go on with: it begins anew" in outcome.err
     told = noiseproof.mistake("train", tiny, "--resume", "--seed", "9", "--out", "new")
     assert "`noiseproof train new/recipe.yaml --out new --resume`" in told
-    assert "--overwrite" not in told
+    assert "or replace it with --overwrite" in told
     assert "begins anew" not in noiseproof("train", "new/recipe.yaml", "--resume", "--out", "new").err
     assert "new is the folder of a run; its recipe is new/recipe.yaml" in noiseproof.mistake("train", "./new")
 

@@ -24,6 +24,7 @@ __all__ = ["FittedModel", "fit_model", "make_trainer"]
 
 # Initial weights and dropout draw from torch's global generators, which threads share.
 _TURN = threading.Lock()
+_NAMED = 5  # of the classes that an error is about
 
 
 class FittedModel(NamedTuple):
@@ -108,6 +109,8 @@ def _check_classes(splits: Splits) -> None:
     """Raise where a class has no training sample: it could never be learnt."""
     absent = set(range(splits.train.num_classes)) - set(splits.train.labels.unique().tolist())
     if absent:
-        names = ", ".join(splits.train.class_names[c] for c in sorted(absent))
+        some = sorted(absent)[:_NAMED]
+        more = f" and {len(absent) - len(some)} more" if len(absent) > len(some) else ""
+        names = ", ".join(splits.train.class_names[c] for c in some) + more
         hint = "; labels count from 0" if absent == {0} and names == "0" else ""
         raise DataError(f"no training sample has the class {names}{hint}")

@@ -61,8 +61,8 @@ def require_free(folder: Path, recipe: Recipe, *, overwrite: bool, resume: bool)
         )
     require_same_recipe(
         folder, recipe, "go on with it by its own recipe, as `noiseproof train "
-        f"{shlex.quote(str(folder / 'recipe.yaml'))} --out {shlex.quote(str(folder))} --resume` does, or choose "
-        "another folder with --out",
+        f"{shlex.quote(str(folder / 'recipe.yaml'))} --out {shlex.quote(str(folder))} --resume` does, choose another "
+        "folder with --out, or replace it with --overwrite",
     )  # fmt: skip
 
 

@@ -340,7 +340,7 @@ def test_a_k_max_that_is_too_small_is_told() -> None:
     assert small.largest_logit == met.largest_logit == met.k_max
     assert "below what was met" in dict(small.summary())["K_max"]
     assert "below what was met" not in dict(met.summary())["K_max"]
-    assert "Σλ², exact at the point, in pixel space" in dict(met.summary())
+    assert "Σλ², Gauss-Newton, in pixel space" in dict(met.summary())
     assert (small.upper < met.upper).all()
 
 

@@ -191,7 +191,7 @@ class Stability:
             ("Noise", f"σ = {self.sigma:g}, {self.draws} draws of {len(self.eta)} samples, not clamped"),
             ("η, features that stay within δ", f"median {median(self.eta)}, with δ = {self.delta:g}"),
             ("K_max", f"{number(self.k_max)}; the largest |logit| met is {number(self.largest_logit)}{below}"),
-            ("Σλ², exact at the point, in pixel space", f"median {median(self.squares)}"),
+            ("Σλ², Gauss-Newton, in pixel space", f"median {median(self.squares)}"),
             ("Eq. 15 (upper bound) holds", f"for {percent(self.upper_holds)} of samples"),
             ("Eq. 15: bound over Σλ²", f"median {median(_quotient(self.upper, self.squares))}"),
             (
