@@ -30,12 +30,14 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that enters its object under ``name``.
 
+        The same definition made again, as a notebook does when a cell runs twice, takes the place of the first.
+
         Raises:
             InvalidArgumentError: the name is taken by another object.
         """
 
         def enter(entry: T) -> T:
-            if name in self._entries and self._entries[name] is not entry:
+            if name in self._entries and _definition(self._entries[name]) != _definition(entry):
                 raise InvalidArgumentError(f"the {self.kind} {name!r} is registered already")
             self._entries[name] = entry
             return entry
@@ -67,3 +69,9 @@ class Registry(Generic[T]):
         except BaseException:
             self._package = package
             raise
+
+
+def _definition(entry: object) -> object:
+    """Where a class or function is defined; anything else is itself."""
+    place = (getattr(entry, "__module__", None), getattr(entry, "__qualname__", None))
+    return entry if None in place else place

@@ -145,7 +145,7 @@ def test_a_model_that_is_no_run_takes_its_classes_from_data(noiseproof: CommandL
     asked = ("predict", code, photos, "--data", "digits")
     told = json.loads(noiseproof.done(*asked, "-p", "gaussian:0.1", "--format", "json"))
     assert [each["class"] in "0123456789" for each in told["predictions"]] == [True, True]
-    assert "name one with perturb" in noiseproof.mistake(*asked)
+    assert "name one with --perturb" in noiseproof.mistake(*asked)
 
 
 @pytest.mark.parametrize(

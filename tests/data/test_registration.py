@@ -76,6 +76,26 @@ def test_a_name_is_taken_once() -> None:
     assert registry["ball"] is entry
 
 
+def test_the_same_definition_made_again_takes_the_place_of_the_first() -> None:
+    """As a cell of a notebook does that runs twice."""
+    registry: Registry[object] = Registry("toy")
+
+    def cell() -> type:
+        class Ball: ...
+
+        return Ball
+
+    first, again = cell(), cell()
+    registry.register("ball")(first)
+    registry.register("ball")(again)
+    assert registry["ball"] is again
+
+    class Other: ...
+
+    with pytest.raises(InvalidArgumentError, match="registered already"):
+        registry.register("ball")(Other)
+
+
 def test_an_unknown_name_gets_a_suggestion_or_all_names() -> None:
     registry: Registry[int] = Registry("toy")
     registry.register("ball")(1)

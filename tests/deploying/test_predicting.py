@@ -121,6 +121,12 @@ def test_more_draws_go_on_from_fewer_and_another_seed_gives_others() -> None:
     assert told(few) == told(predict(threshold(1), inputs, perturb="gaussian:0.50", draws=10, seed=0))
 
 
+def test_an_array_is_asked_about_like_a_tensor() -> None:
+    inputs = torch.linspace(0, 1, 6)[:, None]
+    expected = told(predict(threshold(1), inputs, perturb="gaussian:0.5", draws=4))
+    assert told(predict(threshold(1), inputs.numpy(), perturb="gaussian:0.5", draws=4)) == expected
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 1000])
 def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     inputs = torch.linspace(0, 1, 5)[:, None]
@@ -323,7 +329,7 @@ def test_wrong_settings(vectors: Run, settings: dict[str, object], error: type[E
 
 
 def test_a_model_without_a_recipe_needs_the_noise_to_be_named() -> None:
-    with pytest.raises(InvalidArgumentError, match="name one with perturb"):
+    with pytest.raises(InvalidArgumentError, match="name one with --perturb"):
         predict(threshold(1), torch.zeros(1, 1))
 
 

@@ -44,6 +44,26 @@ def test_clean_accuracy_is_the_share_of_right_answers() -> None:
     assert right.mean == pytest.approx(60 / 70)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_arrays_are_measured_like_tensors(dtype: type) -> None:
+    inputs, labels = samples(40, 1, 4, 4)
+    pixels = (255 * inputs.numpy()).astype(np.uint8) if dtype is np.uint8 else inputs.numpy().astype(dtype)
+    expected = npf.evaluate(Linear(16), (torch.from_numpy(pixels), labels), SPECS, draws=2)
+    assert npf.evaluate(Linear(16), (pixels, labels.numpy()), SPECS, draws=2) == expected
+    assert npf.evaluate(Linear(16), (pixels[::-1], labels.numpy()[::-1]), ["clean"])["clean"].mean == pytest.approx(
+        expected["clean"].mean
+    )
+
+
+def test_a_report_shows_what_was_measured() -> None:
+    report = npf.evaluate(Linear(6), samples(70, 6), ["clean", "gaussian:0.4"], draws=2)
+    shown = repr(report)
+    assert shown.startswith("RobustnessReport(clean 85.7 %, gaussian:0.4 ")
+    assert shown.endswith("; 70 samples)")
+    paired = npf.compare_reports(report, report)
+    assert repr(paired) == f"PairedReport(clean: {paired['clean'].verdict}; gaussian:0.4: {paired['clean'].verdict})"
+
+
 def test_only_random_perturbations_are_drawn_several_times() -> None:
     report = npf.evaluate(Linear(6), samples(20, 6), SPECS, draws=4)
     assert {key: result.correct.shape for key, result in report.items()} == {
@@ -317,14 +337,14 @@ IMAGES = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
         [(object(), 0)] * 4,
         [(X[0], 0), (X[0, :3], 0)],
         (X, Y, Y),
-        (X.numpy(), Y.numpy()),
+        (X.numpy().astype(str), Y.numpy()),
         TensorDataset(X, nn.functional.one_hot(Y, 3)),
         TensorDataset(X, Y[:, None]),
         TensorDataset(X, Y + 0.5),
     ],
     ids=[
         "empty tuple", "empty", "none", "number", "dicts", "triples", "text labels", "objects", "ragged",
-        "three tensors", "arrays", "one-hot", "column", "fractions",
+        "three tensors", "arrays of texts", "one-hot", "column", "fractions",
     ],
 )  # fmt: skip
 def test_malformed_data_is_refused(data: object) -> None:

@@ -114,15 +114,23 @@ def test_levels_are_shown_with_four_digits() -> None:
 
 def test_classes_by_hand() -> None:
     table = class_table(report({"clean": [9], "gaussian:0.1": [5, 7]}), "A model")
-    assert table.columns == ("Class", "clean", "σ 0.1")
-    assert cells(table) == [["even", "100.0", "70.0"], ["odd", "80.0", "50.0"]]
+    assert table.columns == ("Class", "Samples", "clean", "σ 0.1")
+    assert cells(table) == [["even", "5", "100.0", "70.0"], ["odd", "5", "80.0", "50.0"], ["mean", "", "90.0", "60.0"]]
     assert not any(entry.best for row in table.rows for entry in row)
 
 
 def test_a_class_without_samples_has_an_empty_place() -> None:
     made = report({"clean": [9]})
     wider = RobustnessReport(dict(made), made.labels, (*made.class_names, "absent"), 0)
-    assert cells(class_table(wider, "A model"))[2] == ["absent", ""]
+    assert cells(class_table(wider, "A model"))[2:] == [["absent", "0", ""], ["mean", "", "90.0"]]
+
+
+def test_the_balanced_accuracy_counts_every_class_the_same() -> None:
+    made = report({"clean": [6]})
+    unequal = RobustnessReport(dict(made), np.array([0] * 8 + [1] * 2), (*made.class_names, "absent"), 0)
+    right = made["clean"].correct[0]
+    assert unequal.balanced("clean") == pytest.approx((right[:8].mean() + right[8:].mean()) / 2)
+    assert unequal.balanced("clean") != pytest.approx(right.mean())
 
 
 def test_the_records_are_the_reports_numbers() -> None:
@@ -442,7 +450,11 @@ def test_bars_in_names_split_no_cell_of_markdown() -> None:
     made = report({"clean": [9], "gaussian:0.1": [5, 7]})
     named = RobustnessReport(dict(made), made.labels, ("a|b", "|"), 0)
     table = class_table(named, "A|B")
-    assert markdown_cells(table.to_markdown())[1:] == [[r"a\|b", "100.0", "70.0"], [r"\|", "80.0", "50.0"]]
+    assert markdown_cells(table.to_markdown())[1:] == [
+        [r"a\|b", "5", "100.0", "70.0"],
+        [r"\|", "5", "80.0", "50.0"],
+        ["mean", "", "90.0", "60.0"],
+    ]
 
 
 @pytest.mark.parametrize("name", ["[bold]cat[/bold]", ":smiley:", "[/x]", "[link=http://x]y"])

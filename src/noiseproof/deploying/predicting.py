@@ -7,8 +7,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from noiseproof import seeding
@@ -101,7 +104,7 @@ class Predictions:
 
 def predict(
     target: TrainedModel | Run | str | Path,
-    inputs: str | Path | Sequence[str | Path] | Tensor,
+    inputs: str | Path | Sequence[str | Path] | Tensor | NDArray[Any],
     *,
     perturb: str | Perturbation | None = None,
     draws: int = 20,
@@ -118,8 +121,8 @@ def predict(
 
     Args:
         target: a run, its folder, or what :func:`load_trained` loaded.
-        inputs: files and folders, see :func:`noiseproof.deploying.inputs.read_samples`; or a batch (N, …) of images in
-            [0, 1], vectors or series in the shape that the model takes.
+        inputs: files and folders, see :func:`noiseproof.deploying.inputs.read_samples`; or a batch (N, …), a tensor or
+            an array, of images in [0, 1], vectors or series in the shape that the model takes.
         perturb: the noise, as ``"gaussian:8/255"``; None for the noise of the run's recipe.
         draws: of the noise for each input, ≥ 1; a perturbation without chance is applied once.
         seed: of the noise, ≥ 0.
@@ -229,7 +232,8 @@ class _Oracle:
 def _noise(perturb: str | Perturbation | None, asked: TrainedModel) -> Perturbation:
     if perturb is None and asked.noise is None:
         raise InvalidArgumentError(
-            f"{asked.place} does not say which noise it is made for: name one with perturb, as gaussian:8/255"
+            f"{asked.place} does not say which noise it is made for: name one with --perturb (in Python perturb=), as "
+            "gaussian:8/255"
         )
     if isinstance(perturb, str) and is_attack(perturb):
         raise InvalidArgumentError(f"{perturb!r} is an attack, not noise; `noiseproof evaluate` measures attacks")
@@ -237,9 +241,11 @@ def _noise(perturb: str | Perturbation | None, asked: TrainedModel) -> Perturbat
 
 
 def _sources(
-    inputs: str | Path | Sequence[str | Path] | Tensor, shape: tuple[int, ...]
+    inputs: str | Path | Sequence[str | Path] | Tensor | NDArray[Any], shape: tuple[int, ...]
 ) -> list[Iterable[Sample | Failure]]:
     """What inputs come from: files, each read when it is its turn, or one batch."""
+    if isinstance(inputs, np.ndarray):
+        inputs = torch.from_numpy(np.ascontiguousarray(inputs))
     if isinstance(inputs, Tensor):
         return [tensor_samples(inputs, shape)]
     places = [inputs] if isinstance(inputs, str | Path) else list(inputs)

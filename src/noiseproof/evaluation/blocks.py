@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,7 +22,7 @@ __all__ = ["BLOCK", "Block", "Evaluable", "as_dataset", "blocks"]
 # means: another number gives other noise.
 BLOCK = 128
 
-Evaluable: TypeAlias = "ArrayDataset | Dataset[Any] | tuple[Tensor, Tensor]"
+Evaluable: TypeAlias = "ArrayDataset | Dataset[Any] | tuple[Tensor, Tensor] | tuple[NDArray[Any], NDArray[Any]]"
 
 
 class Block(NamedTuple):
@@ -38,9 +40,10 @@ def as_dataset(data: Evaluable) -> Dataset[Any]:
         DataError: it is neither, or is empty.
     """
     if isinstance(data, tuple):
-        if len(data) != 2 or not all(isinstance(part, Tensor) for part in data):
-            raise DataError("a tuple to evaluate on must be (inputs, labels), two tensors")
-        inputs, labels = data
+        tensors = [tensor for tensor in map(_tensor, data) if tensor is not None]
+        if len(data) != 2 or len(tensors) != 2:
+            raise DataError("a tuple to evaluate on must be (inputs, labels), two tensors or arrays of numbers")
+        inputs, labels = tensors
         data = ArrayDataset(inputs, labels, [str(c) for c in range(int(labels.max()) + 1 if labels.numel() else 0)])
     if isinstance(data, DataLoader):
         raise DataError("evaluation reads a data set itself; pass loader.dataset in place of the DataLoader")
@@ -51,6 +54,13 @@ def as_dataset(data: Evaluable) -> Dataset[Any]:
     if size == 0:
         raise DataError("the data set to evaluate on is empty")
     return data
+
+
+def _tensor(part: object) -> Tensor | None:
+    """A tensor, also of an array of numbers; None for anything else."""
+    if isinstance(part, np.ndarray) and part.dtype.kind in "buif":
+        return torch.from_numpy(np.ascontiguousarray(part))
+    return part if isinstance(part, Tensor) else None
 
 
 def blocks(data: Dataset[Any]) -> Iterator[Block]:

@@ -86,6 +86,13 @@ class Comparison:
         reports = (report for by_seed in self.reports.values() for report in by_seed.values())
         return any(result.random for report in reports for result in report.values())
 
+    def __repr__(self) -> str:
+        means = (
+            f"{method}: " + ", ".join(f"{key} {100 * self._mean(method, key):.1f} %" for key in self.perturbations)
+            for method in self.methods
+        )
+        return f"Comparison({self.title!r}; {'; '.join(means)})"
+
     def cell(self, method: str, perturbation: str) -> Cell:
         """Return the accuracy of ``method`` under ``perturbation``."""
         results = [report[perturbation] for report in self.reports[method].values()]

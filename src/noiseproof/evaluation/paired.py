@@ -158,6 +158,10 @@ class PairedReport(Mapping[str, Difference], Generic[Difference]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._differences)
 
+    def __repr__(self) -> str:
+        told = (f"{key}: {each.verdict}" for key, each in self._differences.items())
+        return f"{type(self).__name__}({'; '.join(told)})"
+
     def __len__(self) -> int:
         return len(self._differences)
 

@@ -132,6 +132,10 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         accuracies: NDArray[np.float64] = np.divide(hits, sizes, out=np.full(len(sizes), np.nan), where=sizes > 0)
         return accuracies
 
+    def balanced(self, key: str) -> float:
+        """Return the mean of the accuracies of the classes that are there, each counting the same, in [0, 1]."""
+        return float(np.nanmean(self.per_class(key)))
+
     def curves(self) -> dict[str, NoiseCurve]:
         """Return accuracy against level for every kind of noise that has one: ``curves()["gaussian"].area``."""
         views = ((view(result.spec), result.mean) for result in self._results.values())
@@ -158,6 +162,10 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         results = dict(newer.get(result.spec, (key, result)) for key, result in self.items())
         caveat = " ".join(dict.fromkeys(filter(None, (self.caveat, other.caveat))))
         return RobustnessReport({**results, **other}, self.labels, self.class_names, self.seed, caveat)
+
+    def __repr__(self) -> str:
+        measured = ", ".join(f"{key} {100 * result.mean:.1f} %" for key, result in self.items())
+        return f"RobustnessReport({measured}; {len(self.labels):,} samples)"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RobustnessReport):

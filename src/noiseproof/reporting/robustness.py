@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from noiseproof.evaluation import (
     Certification,
     CorruptionReport,
@@ -88,18 +90,23 @@ def curve_table(report: RobustnessReport) -> Table | None:
 
 
 def class_table(report: RobustnessReport, title: str) -> Table:
-    """Accuracy in percent by class, a column per perturbation; the best is not marked, since classes differ."""
+    """Accuracy in percent by class, a column per perturbation; the best is not marked, since classes differ.
+
+    Below the classes stands their mean, the balanced accuracy.
+    """
     by_key = {key: report.per_class(key) for key in report}
+    sizes = np.bincount(report.labels, minlength=len(report.class_names))
     rows = tuple(
-        (Entry(name), *(Entry(percent(float(by_key[key][index]), 1)) for key in report))
+        (Entry(name), Entry(str(sizes[index])), *(Entry(percent(float(by_key[key][index]), 1)) for key in report))
         for index, name in enumerate(report.class_names)
     )
-    return Table(
-        f"{title}, by class",
-        ("Class", *map(short_name, report)),
-        rows,
-        _with_caveats("Accuracy in % of the samples of each class, over all draws.", report.caveat),
+    mean = (Entry("mean"), Entry(""), *(Entry(percent(report.balanced(key), 1)) for key in report))
+    caption = (
+        "Accuracy in % of the samples of each class, over all draws; their mean, in which every class counts the "
+        "same, is the balanced accuracy."
     )
+    columns = ("Class", "Samples", *map(short_name, report))
+    return Table(f"{title}, by class", columns, (*rows, mean), _with_caveats(caption, report.caveat))
 
 
 def report_records(report: RobustnessReport) -> list[dict[str, Any]]:
