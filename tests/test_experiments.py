@@ -310,6 +310,19 @@ def test_what_was_measured_of_other_perturbations_stays_in_a_runs_report(recipe:
     assert list(replaced) == ["clean", "gaussian:0.2"]  # of other draws, so nothing goes with it
 
 
+def test_a_report_of_other_draws_may_stay(recipe: Recipe, tmp_path: Path) -> None:
+    run = npf.train(recipe, "normal", 0, out=tmp_path / "run")
+    kept = evaluate_run(run, draws=2)
+    assert len(evaluate_run(run, ["gaussian:0.2"], draws=3, replace=False)["gaussian:0.2"].correct) == 3
+    assert run.report() == kept
+    evaluate_run(run, ["uniform:0.2"], draws=2, replace=False)
+    joined = run.report()
+    assert joined is not None
+    assert list(joined) == [*kept, "uniform:0.2"]
+    with pytest.raises(InvalidArgumentError):
+        evaluate_run(run, [])
+
+
 def test_tables_of_weights_chosen_on_the_test_set_say_so(tmp_path: Path) -> None:
     overrides = {
         "preset": "authors-code",

@@ -15,7 +15,7 @@ from noiseproof.data import LabelledDataset, Splits
 from noiseproof.data.dataset import thinned
 from noiseproof.errors import InvalidArgumentError, NoiseproofError, RunFolderError
 from noiseproof.evaluation import Comparison, RobustnessReport, compare_methods, evaluate
-from noiseproof.evaluation.scales import normalisation_of, outsized_noise
+from noiseproof.evaluation.scales import normalisation_of, outsized_noise, unlike_scales
 from noiseproof.evaluation.suitability import require_suitable
 from noiseproof.explaining import panels
 from noiseproof.files import write_text
@@ -222,10 +222,7 @@ def write_report(
 
 def _report_of(run: Run, data: Splits, progress: ProgressReporter) -> RobustnessReport:
     """What was measured on a run, whatever that was; measured now where nothing was."""
-    try:
-        known = run.report()
-    except NoiseproofError:  # damaged or of an older version
-        known = None
+    known = _readable_report(run)
     return evaluate_run(run, test=data.test, progress=progress) if known is None else known
 
 
@@ -237,6 +234,7 @@ def evaluate_run(
     seed: int = 0,
     test: LabelledDataset | None = None,
     again: bool = False,
+    replace: bool = True,
     device: str | None = None,
     batch_size: int = 512,
     progress: ProgressReporter | None = None,
@@ -252,6 +250,7 @@ def evaluate_run(
         seed: of the noise.
         test: the run's test set, if it is loaded already.
         again: whether to measure anew what an earlier report with the same settings tells.
+        replace: whether a report that was made with other draws or another seed gives way to this one.
         device: where to run; None for the CPU.
         batch_size: how many inputs the model gets at once.
         progress: where to report.
@@ -270,8 +269,10 @@ def evaluate_run(
         caveat=run.recipe.caveat, device=device, batch_size=batch_size, progress=progress,
     )  # fmt: skip
     before = _readable_report(run)
-    alike = before is not None and _same_draws(before, count, seed) and np.array_equal(before.labels, report.labels)
-    run.save_report(before.joined(report) if before is not None and alike else report)
+    if before is not None and _same_draws(before, count, seed) and np.array_equal(before.labels, report.labels):
+        run.save_report(before.joined(report))
+    elif before is None or replace:
+        run.save_report(report)
     return report
 
 
@@ -282,7 +283,7 @@ def evaluate_target(
     draws: int | None = None,
     seed: int = 0,
     limit: int | None = None,
-    keep: bool = True,
+    replace: bool = True,
     device: str | None = None,
     batch_size: int = 512,
     progress: ProgressReporter | None = None,
@@ -295,7 +296,7 @@ def evaluate_target(
         draws: of each random perturbation; None for those of a run's recipe, or 10.
         seed: of the noise.
         limit: how many samples, evenly spread over the test set; None for all.
-        keep: whether a run keeps the report.
+        replace: whether a run's report that was made with other draws or another seed gives way to this one.
         device: where to run; None for where the model is.
         batch_size: how many inputs the model gets at once.
         progress: where to report.
@@ -303,18 +304,15 @@ def evaluate_target(
     Returns:
         The report.
     """
-    if keep and target.run is not None and limit is None:
-        return evaluate_run(
-            target.run, perturbations, draws=draws, seed=seed, test=target.test, device=device,
-            batch_size=batch_size, progress=progress,
-        )  # fmt: skip
     settings = EvaluateSettings() if target.run is None else target.run.recipe.evaluate
     wanted = tuple(settings.perturbations if perturbations is None else perturbations)
-    layer = normalisation_of(target.model)
-    if layer is not None and len(target.test.input_shape) < 3:
-        told = outsized_noise(wanted, layer.std.tolist())
-        if told is not None:
-            warnings.warn(told, stacklevel=2)
+    if perturbations is not None:  # those of a recipe were told before the training
+        _tell_of_scales(target, wanted)
+    if target.run is not None and limit is None:
+        return evaluate_run(
+            target.run, perturbations, draws=draws, seed=seed, test=target.test, replace=replace, device=device,
+            batch_size=batch_size, progress=progress,
+        )  # fmt: skip
     return evaluate(
         target.model, target.test if limit is None else thinned(target.test, limit), wanted,
         draws=settings.draws if draws is None else draws, seed=seed, caveat=target.caveat, device=device,
@@ -322,10 +320,21 @@ def evaluate_target(
     )  # fmt: skip
 
 
+def _tell_of_scales(target: Target, wanted: Sequence[str]) -> None:
+    """Warn where noise does not fit vectors or series of the size that a model was trained on."""
+    layer = normalisation_of(target.model)
+    if layer is None or len(target.test.input_shape) == 3:
+        return
+    std = layer.std.tolist()
+    for told in (unlike_scales(std), outsized_noise(wanted, std)):
+        if told is not None:
+            warnings.warn(told, stacklevel=3)
+
+
 def known_report(run: Run, wanted: tuple[str, ...], draws: int, seed: int) -> RobustnessReport | None:
     """Return the report that a run has already, if it tells what is wanted."""
     known = _readable_report(run)
-    if known is None or not all(each in known for each in wanted):
+    if known is None or not wanted or not all(each in known for each in wanted):
         return None
     found = known.only(wanted)
     return found if _same_draws(found, draws, seed) else None

@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 import noiseproof as npf
-from noiseproof.evaluation.scales import channel_deviations, foreign_inputs, normalisation_of, outsized_noise
+from noiseproof.evaluation.scales import (
+    channel_deviations,
+    foreign_inputs,
+    normalisation_of,
+    outsized_noise,
+    unlike_scales,
+)
 from noiseproof.models import Normalize
 
 
@@ -20,7 +26,6 @@ from noiseproof.models import Normalize
         (["gaussian:0.1", "gaussian:2"], [1000.0], "gaussian:std=2.0, the strongest noise here, is next to nothing"),
         (["gaussian:0.1", "uniform:2"], [0.001], "uniform:amplitude=2.0 leaves nothing of inputs that"),
         (["gaussian-varying:30"], [1.0, 2.0], "(std 1 to 2)"),
-        (["gaussian:0.5"], [0.01, 50.0], "as strong on inputs that vary by little as on those that vary by much"),
         (["missing:0.3+offset:0.001"], [1.0], "offset:std=0.001, the strongest"),
         (["pgd:8/255", "jpeg:10", "speckle:99", "dead-channels"], [1.0], None),
     ],
@@ -29,6 +34,11 @@ def test_noise_beside_what_inputs_vary_by(noises: list[str], std: list[float], t
     found = outsized_noise(noises, std)
     assert (found is None) == (told is None)
     assert (told or "") in (found or "")
+
+
+def test_channels_of_unlike_scale() -> None:
+    assert unlike_scales([1.0, 50.0]) is None
+    assert "with stds from 0.01 to 50" in (unlike_scales([0.01, 50.0]) or "")
 
 
 def test_deviations_are_mean_squares_in_stds_of_the_training() -> None:
@@ -45,9 +55,12 @@ def test_deviations_are_mean_squares_in_stds_of_the_training() -> None:
     [
         (1.0, 0.0, 100, ""),
         (4.0, 3.0, 100, ""),
-        (1.0, 1e5, 100, "1e+05 standard deviations from its training mean (number 2"),
-        (1000.0, 0.0, 1, "standard deviations from its training mean"),
-        (0.001, 0.0, 100, "vary by less than a tenth"),
+        (1.0, 1e5, 100, "on average they lie 1e+05 stds (1) from what its first layer subtracts (number 2"),
+        (1000.0, 0.0, 1, "stds (1) from what its first layer subtracts"),
+        (1.0, 14.0, 1, ""),  # one may lie far off, as a feature that is hardly ever 1 does where it is
+        (1.0, 14.0, 20, "stds (1) from"),
+        (0.001, 0.0, 100, "vary by less than a hundredth"),
+        (0.02, 0.0, 100, ""),  # such as normal samples, where the training had events too
         (0.001, 0.0, 3, ""),  # few may be close to the mean by chance
     ],
 )

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from noiseproof.data import ArrayDataset
+from noiseproof.errors import DataError
+from noiseproof.suggesting import suggest
 from noiseproof.suggesting.scales import Scale, obstacle_to, scale_of, scale_of_dataset, shares_of
 from noiseproof.suggesting.sensor import SensorNoise
 
@@ -79,3 +81,16 @@ def test_noise_far_above_what_the_data_vary_by_is_told() -> None:
     found = obstacle_to(noise(4.5, 0.1), Scale((0.0, 0.0), (1.0, 1.0)), recordings, fixed=False)
     assert found is not None
     assert "in channel 0 their noise is 4.5, the data's own std 1" in found.reason
+
+
+def test_a_quiet_channel_without_noise_is_no_channel_of_another_scale() -> None:
+    """As the edge of handwritten digits is, which hardly varies: the others are of one scale."""
+    found = noise(0.0, 0.04, 0.23)
+    assert obstacle_to(found, Scale((0.0,) * 3, (0.004, 0.18, 0.36)), None, fixed=False) is None
+    assert obstacle_to(found, Scale((0.0,) * 3, (0.004, 0.18, 3.6)), None, fixed=False) is not None
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 3, 8), (5, 8), (5, 2, 9, 8)])
+def test_recordings_of_other_channels_than_the_data_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=r"repeats must have the shape \(R, N, 8, 8\), got"):
+        suggest("series", repeats=torch.rand(shape))

@@ -116,8 +116,7 @@ def evaluate(
         _evaluate_corruptions(first, second, corruptions, limit, device, batch_size, layout, out)
         return
     settings: Any = {"seed": seed, "limit": limit, "device": device, "batch_size": batch_size, "progress": progress()}
-    keep = second is None or not _has_report(first)
-    report = evaluate_target(first, perturb or None, draws=draws, keep=keep, **settings)
+    report = evaluate_target(first, perturb or None, draws=draws, replace=second is None, **settings)
     if out is not None:
         report.save(out)
     if second is not None:
@@ -132,11 +131,6 @@ def evaluate(
                  if by_class else records)  # fmt: skip
 
 
-def _has_report(target: Target) -> bool:
-    """Whether it is a run that keeps a report already, which was asked for otherwise."""
-    return target.run is not None and target.run.report() is not None
-
-
 def _by_class(report: RobustnessReport, key: str) -> dict[str, float]:
     """The accuracy of each class under a perturbation, for a record."""
     accuracies = report.per_class(key).tolist()
@@ -149,7 +143,7 @@ def _show_difference(first: Target, second: Target, report: RobustnessReport, se
     from noiseproof.reporting import difference_table
 
     draws = max(len(result.correct) for result in report.values())
-    other = evaluate_target(second, list(report), draws=draws, keep=not _has_report(second), **settings)
+    other = evaluate_target(second, list(report), draws=draws, replace=False, **settings)
     differences = compare_reports(report, other)
     same = first.title == second.title
     names = [each.place if same else each.title for each in (first, second)]

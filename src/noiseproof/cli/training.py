@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import warnings
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,7 +69,7 @@ def train(
         return
     folder = out or default_folder(base)
     if resume and not (folder / "recipe.yaml").is_file():
-        warnings.warn(f"there is no run in {folder} to go on with: it begins anew", stacklevel=2)
+        show(f"there is no run in {folder} to go on with: it begins anew")
     run = noiseproof.train(base, out=folder, overwrite=overwrite, resume=resume, progress=progress())
     last = run.metrics()[-1]
     show(
@@ -93,11 +92,14 @@ def _learnt_nothing(run: Run) -> str | None:
     """What a run's training accuracy is no better than, beyond three standard errors; None where it is."""
     accuracy, samples = run.metrics()[-1]["accuracy"], run.recipe.provenance["samples"]["train"]
     chance = 1 / run.num_classes
-    largest = run.recipe.provenance.get("largest_class_share", chance)
-    if run.recipe.train.class_weight is None and chance < accuracy <= largest:
-        return f"always answering the most frequent of {run.num_classes} classes, {100 * largest:.1f} % of the samples"
-    if accuracy < chance + 3 * math.sqrt(chance * (1 - chance) / samples):
+    largest = chance
+    if run.recipe.train.class_weight is None:  # else every class counts the same
+        largest = run.recipe.provenance.get("largest_class_share", chance)
+    margin, above = (3 * math.sqrt(share * (1 - share) / samples) for share in (chance, largest))
+    if accuracy < chance + margin:
         return f"guessing one of {run.num_classes} classes"
+    if accuracy < largest + above and largest > chance + margin:
+        return f"always answering the most frequent of {run.num_classes} classes, {100 * largest:.1f} % of the samples"
     return None
 
 

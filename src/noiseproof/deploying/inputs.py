@@ -14,7 +14,7 @@ from noiseproof.checks import check_unit_interval
 from noiseproof.data.dataset import to_unit_interval
 from noiseproof.data.images import SUFFIXES, decode_rgb
 from noiseproof.data.sources.npz import numeric_inputs, read_archive
-from noiseproof.data.sources.table import CLASS_COLUMNS, Row, has_names, number, read_rows
+from noiseproof.data.sources.table import Row, class_columns, has_names, number, read_rows
 from noiseproof.errors import DataError, InvalidArgumentError
 
 __all__ = ["Failure", "Sample", "find_files", "printable", "read_samples", "tensor_samples"]
@@ -169,7 +169,7 @@ def _check_columns(name: str, headings: Sequence[str], rows: Sequence[Row], leng
 
 def _class_column(headings: Sequence[str], cells: Sequence[str]) -> str | None:
     """What a column is called that looks as if it held classes: by its heading, or by text in the last place."""
-    named = [heading for heading in headings if heading.lower() in CLASS_COLUMNS]
+    named = [headings[column] for column in class_columns(headings)]
     if len(named) == 1:
         return f"the column {printable(named[0])!r}"
     return "the last column" if number(cells[-1]) is None else None

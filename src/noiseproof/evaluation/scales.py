@@ -11,7 +11,7 @@ from noiseproof.evaluation.views import View, view
 from noiseproof.models import Normalize
 from noiseproof.perturbations import Chain
 
-__all__ = ["channel_deviations", "foreign_inputs", "normalisation_of", "outsized_noise"]
+__all__ = ["channel_deviations", "foreign_inputs", "normalisation_of", "outsized_noise", "unlike_scales"]
 
 # The key of a perturbation that is in units of the input.
 _STRENGTH = {
@@ -48,13 +48,21 @@ def outsized_noise(noises: Iterable[str | View], std: Sequence[float]) -> str | 
         return None
     vary = f"std {min(std):.3g}" + (f" to {max(std):.3g}" if max(std) > min(std) else "")
     unit = "noise is in the units of the inputs, so bring them to a std of 1, or choose other strengths"
-    if max(std) > _UNLIKE * min(std):
-        return f"{noise} is as strong on inputs that vary by little as on those that vary by much ({vary}): {unit}"
     if strength < _NOTHING * min(std):
         return f"{noise}, the strongest noise here, is next to nothing beside what the inputs vary by ({vary}): {unit}"
     if strength > _EVERYTHING * max(std):
         return f"{noise} leaves nothing of inputs that vary by so little ({vary}): {unit}"
     return None
+
+
+def unlike_scales(std: Sequence[float]) -> str | None:
+    """Return what to tell where channels differ so much that one strength of noise fits none; else None."""
+    if max(std) <= _UNLIKE * min(std):
+        return None
+    return (
+        f"the channels or columns differ in scale, with stds from {min(std):.3g} to {max(std):.3g}, and noise is "
+        "as strong on each of them: it says little of the one or leaves nothing of the other"
+    )
 
 
 def channel_deviations(layer: Normalize, inputs: Tensor) -> Tensor:
@@ -69,21 +77,21 @@ def foreign_inputs(layer: Normalize, deviations: Tensor, samples: int) -> str | 
     Args:
         layer: the model's, with the mean and std of its training inputs.
         deviations: what :func:`channel_deviations` found, a mean over the inputs.
-        samples: how many they were; that few are small by chance is not told.
+        samples: how many they were; of few less is told, since one may lie far off, or close, by chance.
     """
     sizes = deviations.sqrt()
     largest = int(sizes.argmax())
     which = f" (number {largest} along the first dimension)" if len(sizes) > 1 else ""
     mean, std = (float(part.expand(len(sizes))[largest]) for part in (layer.mean, layer.std))
-    if float(sizes.max()) > _FOREIGN:
+    if float(sizes.max()) > (_FOREIGN if samples >= _FEW else _FOREIGN**2):
         return (
-            "the inputs are not of the size that the model was trained on: they lie up to "
-            f"{float(sizes.max()):.2g} standard deviations from its training mean{which}, which was {mean:.3g} with a "
-            f"std of {std:.3g}; bring them to the same units and scale as the training data"
+            "the inputs are not of the size that the model was trained on: on average they lie "
+            f"{float(sizes.max()):.2g} stds ({std:.3g}) from what its first layer subtracts{which}, {mean:.3g}; "
+            "are they in the same units and scale as the training data?"
         )
-    if samples >= _FEW and float(sizes.max()) < 1 / _FOREIGN:
+    if samples >= _FEW and float(sizes.max()) < 1 / _FOREIGN**2:
         return (
-            "the inputs are not of the size that the model was trained on: they vary by less than a tenth of its "
-            f"training inputs, whose std was {std:.3g}{which}; bring them to the same units and scale"
+            "the inputs are not of the size that the model was trained on: they vary by less than a hundredth of what "
+            f"its first layer divides by, {std:.3g}{which}; are they in the same units and scale as the training data?"
         )
     return None

@@ -84,8 +84,8 @@ class Spikes(Perturbation):
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         chance = torch.rand(x.shape, generator=generator, device=x.device)
-        up, jumping = chance < self.amount / 2, chance < self.amount
-        return torch.where(jumping, x + torch.where(up, self.size, -self.size).to(x.dtype), x)
+        sign = 1 - 2 * (chance < self.amount / 2).to(x.dtype)
+        return torch.where(chance < self.amount, torch.add(x, sign, alpha=self.size), x)
 
 
 def some_channels(x: Tensor, n: int, generator: torch.Generator | None, name: str) -> Tensor:

@@ -128,7 +128,7 @@ class TimeShift(Perturbation):
     """A series that begins too early or too late; its first or last value is repeated where there is none.
 
     Attributes:
-        steps: the most that it is moved, ≥ 0; every whole number from −steps to steps is as likely.
+        steps: the most that it is moved, in [0, 2³¹]; every whole number from −steps to steps is as likely.
     """
 
     name: ClassVar[str] = "time-shift"
@@ -139,10 +139,10 @@ class TimeShift(Perturbation):
 
     def __post_init__(self) -> None:
         check_whole("steps of the perturbation 'time-shift'", self.steps, 0)
+        check_range("steps of the perturbation 'time-shift'", self.steps, 0, 2**31)
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         length = x.shape[2]
-        most = min(self.steps, length)
-        moved = torch.randint(-most, most + 1, (len(x), 1, 1), generator=generator, device=x.device)
+        moved = torch.randint(-self.steps, self.steps + 1, (len(x), 1, 1), generator=generator, device=x.device)
         time = torch.arange(length, device=x.device) - moved
         return x.gather(2, time.clamp(0, length - 1).expand(x.shape))

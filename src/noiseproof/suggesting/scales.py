@@ -108,9 +108,10 @@ def _foreign(noise: SensorNoise, data: Scale, recordings: Scale) -> Obstacle | N
 
 def _of_many_scales(noise: SensorNoise, data: Scale) -> Obstacle | None:
     """What tells that channels are of different scales, so that noise on one is none, or too much, on another."""
-    if _ratio(noise.channels) <= _ALIKE or _ratio(data.std) <= _ALIKE:
+    both = [(value, std) for value, std in zip(noise.channels, data.std, strict=True) if value and std]
+    if _ratio([value for value, _ in both]) <= _ALIKE or _ratio([std for _, std in both]) <= _ALIKE:
         return None
-    least, most = min(filter(None, noise.channels)), max(noise.channels)
+    least, most = min(value for value, _ in both), max(value for value, _ in both)
     shares = [share for share in shares_of(noise, data) if share]
     then = f"the noise is then {min(shares):.2g} to {max(shares):.2g} of it" if shares else "the data vary nowhere"
     level = math.sqrt(sum(share**2 for share in shares) / max(len(shares), 1))

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from noiseproof.data import LabelledDataset
-from noiseproof.errors import InvalidArgumentError
+from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.perturbations import perturbation
@@ -175,6 +175,9 @@ def _sensor(
         noise = noise_of_dataset(data, limit)
     else:
         there = repeats if isinstance(repeats, Tensor) else read_repeats(str(repeats), data.input_shape, image_size)
+        if there.ndim < 3 or there.shape[2] != data.input_shape[0]:
+            shape = ", ".join(map(str, data.input_shape))
+            raise DataError(f"repeats must have the shape (R, N, {shape}), got {tuple(there.shape)}")
         noise = noise_of_repeats(there)
         recordings = scale_of(there.flatten(0, 1))
     scale = scale_of_dataset(data, limit)

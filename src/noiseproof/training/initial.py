@@ -88,7 +88,7 @@ def begin(
             **_caveat(trained.path, recipe, splits),
         }
     _check_fit(model, splits, recipe)
-    _tell_of_scales(recipe, description)
+    _tell_of_scales(recipe, splits)
     return Beginning(description, method, source)
 
 
@@ -191,7 +191,7 @@ def _statistics(splits: Splits) -> tuple[list[float], list[float]]:
     would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
     """
     mean, std = splits.train.channel_statistics()
-    varying = [value for value in std if value != 1] or std  # that of a constant channel is given as 1
+    varying = _varying(std)
     quiet = sum(value < 0.1 * _root_mean_square(varying) for value in varying)
     enough = {1: 1, 2: len(varying) / 3}.get(len(splits.train.input_shape), math.inf)  # one quiet channel is no wonder
     if quiet >= enough:
@@ -200,15 +200,21 @@ def _statistics(splits: Splits) -> tuple[list[float], list[float]]:
             f"the {what} differ in scale, with stds from {min(varying):.3g} to {max(varying):.3g}: noise is as "
             "strong on each of them, and those that vary little are hardly seen; divide each by its std first"
         )
-    floor = 0.1 * _root_mean_square(std)
+    floor = 0.1 * _root_mean_square(varying)
     return mean, [max(value, floor) for value in std]
 
 
-def _tell_of_scales(recipe: Recipe, description: ModelDescription) -> None:
+def _varying(std: Sequence[float]) -> Sequence[float]:
+    """The stds of channels that vary; that of a constant one is given as 1."""
+    return [value for value in std if value != 1] or std
+
+
+def _tell_of_scales(recipe: Recipe, splits: Splits) -> None:
     """Warn where the noise of the recipe does not fit vectors or series of such a size."""
-    if len(description.input_shape) == 3:
+    if len(splits.train.input_shape) == 3:
         return
-    told = outsized_noise([recipe.noise.train, *recipe.evaluate.perturbations], description.std)
+    std = _varying(splits.train.channel_statistics()[1])
+    told = outsized_noise([recipe.noise.train, *recipe.evaluate.perturbations], std)
     if told is not None:
         _warn(told)
 

@@ -24,7 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 # How those keys are written that take lists; the others as a list of what was given.
-_LISTS = {"evaluate.perturbations": "[clean,gaussian:0.3]", "data.image_size": "[224,224]"}
+_LISTS = {"evaluate.perturbations": "[clean,gaussian:0.3]", "data.image_size": "[HEIGHT,WIDTH]"}
 
 _LATER_TRAIN_KEYS = {"class_weight": None, "compile": None, "deterministic": False}
 
@@ -256,7 +256,7 @@ def _allowed(model: type[BaseModel], detail: Any, path: str) -> str:
         return f"must be a list, as {_LISTS.get(path, f'[{value}]')}"
     named = path == "noise.train" or path.startswith("evaluate.perturbations.")
     if kind == "string_type" and named and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"name a perturbation, as gaussian:{value:g}"
+        return f"name a perturbation, as gaussian:{value if value >= 0 else 0.3:g}"
     return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
 
 

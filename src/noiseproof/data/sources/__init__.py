@@ -36,6 +36,8 @@ def find_source(source: str) -> Callable[[SourceOptions], SourceData]:
 def _reader_of(place: str) -> str | None:
     """The source that reads what looks like the path of a file or folder."""
     path = Path(place).expanduser()
+    if not place:
+        return None
     if path.is_dir():
         return "parquet" if any(path.glob("*.parquet")) else "folder"
     return _BY_SUFFIX.get(path.suffix.lower()) if path.is_file() or ":" not in place else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +17,11 @@ from noiseproof.data.dataset import ArrayDataset
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions, existing_file
 from noiseproof.errors import DataError
 
-__all__ = ["CLASS_COLUMNS", "Row", "has_names", "number", "read_rows", "table"]
+__all__ = ["Row", "class_columns", "has_names", "number", "read_rows", "table"]
 
-CLASS_COLUMNS = ("label", "class", "target", "y")
+_CLASS_NAMES = ("label", "class", "target", "y")
+_COUNTED = 3  # columns that 0, 1, 2 … are taken to number rather than to be values in
+_WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.0+)?")
 _SEPARATORS = (";", "\t", ",")
 _SHOWN = 30
 
@@ -65,16 +69,24 @@ def read_rows(path: Path, name: str) -> list[Row]:
 
 
 def has_names(cells: Sequence[str]) -> bool:
-    """Whether these may name columns: none is a number, or they count the columns beside that of classes."""
+    """Whether these may name columns: none is a number, or they count the columns beside that of classes, if any."""
     numbers = [cell for cell in cells if number(cell) is not None]
+    others = [cell.lower() for cell in cells if number(cell) is None]
     counted = any(numbers == [str(first + place) for place in range(len(numbers))] for first in (0, 1))
-    return not numbers or (counted and any(cell.lower() in CLASS_COLUMNS for cell in cells))
+    enough = others or (len(numbers) >= _COUNTED and numbers[0] == "0")
+    return not numbers or bool(counted and enough and all(cell in _CLASS_NAMES for cell in others))
+
+
+def class_columns(names: Sequence[str]) -> list[int]:
+    """Return the columns that are called as those of classes are; ``y`` is none beside ``x``, but a coordinate."""
+    given = [name.lower() for name in names]
+    return [place for place, name in enumerate(given) if name in _CLASS_NAMES and not (name == "y" and "x" in given)]
 
 
 def number(text: str) -> float | None:
     """Return the number that a cell holds, which may be NaN or infinite; None where it holds none."""
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
         return None
 
@@ -127,7 +139,7 @@ def _named(rows: list[Row], file: str) -> tuple[list[str], list[Row]]:
 
 
 def _class_column(names: Sequence[str], file: str) -> int:
-    found = [column for column, name in enumerate(names) if name.lower() in CLASS_COLUMNS]
+    found = class_columns(names)
     if len(found) > 1:
         several = " and ".join(repr(names[column]) for column in found)
         raise DataError(f"{file} has no clear column of classes: it may be {several}; rename all but one")
@@ -142,7 +154,7 @@ def _classes(cells: Sequence[str], rows: Sequence[Row], name: str, file: str) ->
     numbers = [_whole(cell) for cell in cells]
     if None in numbers and all(number(cell) is not None for cell in cells):
         place = numbers.index(None)
-        allowed = f"classes are texts or whole numbers, in the last column or in one named {', '.join(CLASS_COLUMNS)}"
+        allowed = f"classes are texts or whole numbers, in the last column or in one named {', '.join(_CLASS_NAMES)}"
         raise _fault(rows[place], name, file, f"holds {cells[place]} for a class: {allowed}")
     whole = [value for value in numbers if value is not None]
     values = list(map(str, whole)) if len(whole) == len(cells) else cells
@@ -154,24 +166,22 @@ def _classes(cells: Sequence[str], rows: Sequence[Row], name: str, file: str) ->
 
 
 def _whole(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        value = number(text)
-        return int(value) if value is not None and value.is_integer() else None
+    return int(text.partition(".")[0]) if _WHOLE.fullmatch(text) else None
 
 
 def _inputs(rows: Sequence[Row], columns: Sequence[int], names: Sequence[str], file: str) -> Tensor:
     """The numbers in these columns, (N, F)."""
-    try:
-        inputs = torch.tensor([[float(row.cells[column]) for column in columns] for row in rows], dtype=torch.float32)
-    except ValueError:
+    found = [[number(row.cells[column]) for column in columns] for row in rows]
+    if any(None in values for values in found):
         row, column = next((row, c) for row in rows for c in columns if number(row.cells[c]) is None)
-        raise _fault(row, names[column], file, _no_number(row.cells[column])) from None
+        raise _fault(row, names[column], file, _no_number(row.cells[column]))
+    inputs = torch.tensor(found, dtype=torch.float32)
     wrong = (~inputs.isfinite()).nonzero()
     if len(wrong):
         row, column = rows[int(wrong[0, 0])], columns[int(wrong[0, 1])]
-        raise _fault(row, names[column], file, f"holds {row.cells[column]}: NaN and infinite values are no inputs")
+        large = math.isfinite(float(row.cells[column]))
+        reason = "which is too large for float32" if large else "but NaN and infinite values are no inputs"
+        raise _fault(row, names[column], file, f"holds {row.cells[column]}, {reason}")
     return inputs
 
 
