@@ -20,7 +20,7 @@ _STRENGTH = {
 }  # fmt: skip
 _NOTHING, _EVERYTHING = 0.02, 10.0  # strengths of noise, in stds of the inputs
 _UNLIKE = 100.0  # stds of two channels, one over the other
-_FOREIGN = 10.0  # how often larger or smaller than in training
+_FOREIGN = 10.0  # times larger than in training; its square for fewer than _FEW samples, and for smaller
 _FEW = 10
 
 
