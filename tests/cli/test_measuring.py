@@ -184,11 +184,14 @@ def test_by_class_shows_every_class(noiseproof: CommandLine, good: Path, layout:
         heading, *rows = tables(shown)[-1]
     else:
         heading, *rows = (read_latex(row) for row in latex_rows(shown.split("\\end{table}")[-2]))
-    assert heading == ["Class", "clean", "σ 0.3", "uniform:0.5"]
-    for index, (name, *accuracies) in enumerate(rows):
+    assert heading == ["Class", "Samples", "clean", "σ 0.3", "uniform:0.5"]
+    *classes, mean = rows
+    for index, (name, samples, *accuracies) in enumerate(classes):
         assert name == found.class_names[index]
+        assert int(samples) == (found.labels == index).sum()
         assert accuracies == [f"{100 * found.per_class(key)[index]:.1f}" for key in found]
-    assert len(rows) == 10
+    assert len(classes) == 10
+    assert mean == ["mean", "", *(f"{100 * found.balanced(key):.1f}" for key in found)]
 
 
 def test_by_class_shows_any_number_of_perturbations_whole(noiseproof: CommandLine, good: Path) -> None:

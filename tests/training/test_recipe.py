@@ -50,7 +50,7 @@ def test_defaults_are_the_papers() -> None:
         ({"methods.mixed": "joint"}, "methods.mixed = 'joint': set one of its keys, as methods.mixed.KEY=VALUE"),
         ({"evaluate.perturbations": "gaussian:0.3"}, "'gaussian:0.3': must be a list, as [clean,gaussian:0.3]"),
         ({"evaluate.perturbations": ["clean", 0.3]}, "perturbations.1 = 0.3: name a perturbation, as gaussian:0.3"),
-        ({"data.image_size": 224}, "data.image_size = 224: must be a list, as [224,224]"),
+        ({"data.image_size": 224}, "data.image_size = 224: must be a list, as [HEIGHT,WIDTH]"),
         ({"train.schedule.milestones": 60}, "train.schedule.milestones = 60: must be a list, as [60]"),
         ({"noise.train": 0.2}, "noise.train = 0.2: name a perturbation, as gaussian:0.2"),
         ({"noise.train": True}, "noise.train = True: input should be a valid string"),
