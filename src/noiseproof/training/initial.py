@@ -88,7 +88,6 @@ def begin(
             **_caveat(trained.path, recipe, splits),
         }
     _check_fit(model, splits, recipe)
-    _tell_of_scales(recipe, splits)
     return Beginning(description, method, source)
 
 
@@ -181,40 +180,34 @@ def _normalisation(
             f"{trained.path} does not say how its inputs were normalised, so the training set's mean and std are used;"
             " give model.mean and model.std if the weights were trained with others"
         )
-    return _statistics(splits)
+    return _statistics(recipe, splits)
 
 
-def _statistics(splits: Splits) -> tuple[list[float], list[float]]:
+def _statistics(recipe: Recipe, splits: Splits) -> tuple[list[float], list[float]]:
     """Mean and std of the training set, per channel.
 
     A channel that hardly varies, a dead sensor say, is not stretched to the size of the others, since the noise on it
     would be stretched too: no std is taken for less than a tenth of the channels' root mean square.
     """
     mean, std = splits.train.channel_statistics()
-    varying = _varying(std)
-    quiet = sum(value < 0.1 * _root_mean_square(varying) for value in varying)
-    enough = {1: 1, 2: len(varying) / 3}.get(len(splits.train.input_shape), math.inf)  # one quiet channel is no wonder
-    if quiet >= enough:
-        what = "features" if len(splits.train.input_shape) == 1 else "channels"
-        _warn(
-            f"the {what} differ in scale, with stds from {min(varying):.3g} to {max(varying):.3g}: noise is as "
-            "strong on each of them, and those that vary little are hardly seen; divide each by its std first"
-        )
+    varying = [value for value in std if value != 1] or std  # that of a constant channel is given as 1
+    _tell_of_scales(recipe, len(splits.train.input_shape), varying)
     floor = 0.1 * _root_mean_square(varying)
     return mean, [max(value, floor) for value in std]
 
 
-def _varying(std: Sequence[float]) -> Sequence[float]:
-    """The stds of channels that vary; that of a constant one is given as 1."""
-    return [value for value in std if value != 1] or std
-
-
-def _tell_of_scales(recipe: Recipe, splits: Splits) -> None:
-    """Warn where the noise of the recipe does not fit vectors or series of such a size."""
-    if len(splits.train.input_shape) == 3:
+def _tell_of_scales(recipe: Recipe, dimensions: int, varying: Sequence[float]) -> None:
+    """Warn where the channels of vectors or series differ in scale, or the recipe's noise does not fit them."""
+    if dimensions == 3:
         return
-    std = _varying(splits.train.channel_statistics()[1])
-    told = outsized_noise([recipe.noise.train, *recipe.evaluate.perturbations], std)
+    quiet = sum(value < 0.1 * _root_mean_square(varying) for value in varying)
+    what, enough = ("features", 1) if dimensions == 1 else ("channels", len(varying) / 3)  # one quiet channel may be
+    if quiet >= enough:
+        _warn(
+            f"the {what} differ in scale, with stds from {min(varying):.3g} to {max(varying):.3g}: noise is as "
+            "strong on each of them, and those that vary little are hardly seen; divide each by its std first"
+        )
+    told = outsized_noise([recipe.noise.train, *recipe.evaluate.perturbations], varying)
     if told is not None:
         _warn(told)
 
