@@ -129,8 +129,9 @@ def _run(
         return Target(run.name, place, run.model(), run.data().test, recipe.caveat, run)
     samples = _samples(data, image_size, test)
     _check_classes(place, read_description(run.folder / "model.safetensors").class_names, samples)
-    _tell_of_foreign_inputs(run.model(), samples)
-    return Target(run.name, place, run.model(), samples, recipe.caveat)
+    model = run.model()
+    _tell_of_foreign_inputs(model, samples)
+    return Target(run.name, place, model, samples, recipe.caveat)
 
 
 def _samples(data: str | None, image_size: tuple[int, int] | None, test: LabelledDataset | None) -> LabelledDataset:

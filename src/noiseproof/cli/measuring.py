@@ -124,11 +124,11 @@ def evaluate(
         return
     curves = curve_table(report)
     tables = [report_table(report, first.title), *([curves] if curves else [])]
+    records = report_records(report)
     if by_class:
         tables.append(class_table(report, first.title))
-    records = report_records(report)
-    write_tables(tables, layout, [record | _by_class(report, key) for record, key in zip(records, report, strict=True)]
-                 if by_class else records)  # fmt: skip
+        records = [record | _by_class(report, key) for record, key in zip(records, report, strict=True)]
+    write_tables(tables, layout, records)
 
 
 def _by_class(report: RobustnessReport, key: str) -> dict[str, float]:
@@ -239,7 +239,8 @@ def load_pair(
     if all(runs):
         second = load_target(against)
         if second.run is not None and first.run is not None and data is None:
-            check_same_test([first.run, second.run])
+            if first.test.fingerprint() != second.test.fingerprint():
+                check_same_test([first.run, second.run])  # tells in what they differ
             return first, second
     return first, load(against, *(plain if runs[1] else about), test=first.test)
 
