@@ -19,7 +19,8 @@ from noiseproof.spec import format_part, parse
 __all__ = ["PERTURBATIONS", "Chain", "Kind", "Perturbation", "perturbation", "register"]
 
 Kind = Literal["vectors", "series", "images"]
-SHAPES: dict[Kind, str] = {"vectors": "(N, F)", "series": "(N, C, T)", "images": "(N, C, H, W)"}
+_BATCHES: dict[Kind, str] = {"vectors": "(N, F)", "series": "(N, C, T)", "images": "(N, C, H, W)"}
+_DIMENSIONS: dict[int, Kind] = {2: "vectors", 3: "series", 4: "images"}
 PERTURBATIONS: Registry[type[Perturbation]] = Registry("perturbation", package="noiseproof.perturbations")
 
 
@@ -39,7 +40,7 @@ class Perturbation(ABC):
 
     name: ClassVar[str]
     random: ClassVar[bool] = True
-    takes: ClassVar[tuple[Kind, ...]] = tuple(SHAPES)
+    takes: ClassVar[tuple[Kind, ...]] = tuple(_BATCHES)
     level_key: ClassVar[str | None] = None  # the field that says how strong it is, 0 for not at all
 
     clamp: bool = field(default=True, kw_only=True)
@@ -73,8 +74,8 @@ class Perturbation(ABC):
 
     def clamped(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the perturbed batch, clamped if it is of images and clamping is on."""
-        if len(self.takes) < len(SHAPES) and x.ndim not in (SHAPES[kind].count(",") + 1 for kind in self.takes):
-            taken = " or ".join(f"{kind} {SHAPES[kind]}" for kind in self.takes)
+        if len(self.takes) < len(_BATCHES) and _DIMENSIONS.get(x.ndim) not in self.takes:
+            taken = " or ".join(f"{kind} {_BATCHES[kind]}" for kind in self.takes)
             raise InvalidArgumentError(f"{self.name} takes {taken}, got a batch {tuple(x.shape)}")
         before = None if x.is_inference() else x._version
         perturbed = self.apply(x, generator)
