@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -125,6 +126,9 @@ def test_the_card_tells_what_was_trained_on_what(digits: Run) -> None:
         assert told in page.text
     for part, count in provenance["samples"].items():
         assert page.row(f"Samples, {part}")[0] == str(count)
+    layer = digits.model().normalize
+    assert page.row("First layer, by channel")[0] == f"(x − {float(layer.mean):.4g}) / {float(layer.std):.4g}"
+    assert "in [0, 1]" in page.row("Input")[0]
     assert "onnx" not in front["tags"]
     recipe = re.search(r"```yaml\n(.*?)```", model_card(digits), re.DOTALL)
     assert recipe is not None
@@ -205,11 +209,17 @@ def test_escaped_text_is_shown_letter_by_letter(text: str) -> None:
 
 def test_an_export_writes_a_card_that_shows_how_to_use_the_file(vectors: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
     found = export(vectors, tmp_path / "here" / "näme.onnx")
     assert found.card == tmp_path / "here" / "MODEL_CARD.md"
     card = found.card.read_text(encoding="utf-8")
     front, page = parts(card)
     assert "onnx" in front["tags"]
+    assert "in the units and scale of the training data" in page.row("Input")[0]
+    told = runtime.InferenceSession(found.onnx.path).get_modelmeta().custom_metadata_map
+    for name in ("mean", "std"):
+        expected = getattr(vectors.model().normalize, name).tolist()
+        assert json.loads(told[f"noiseproof.normalisation_{name}"]) == pytest.approx(expected)
     assert found.onnx.sha256 in page.text
     assert "test inputs (clean and gaussian:0.3), in batches of 1, 2, 7, 64" in page.text
     usage = re.search(r"```python\n(.*?)```", card, re.DOTALL)

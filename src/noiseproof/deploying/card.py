@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.metadata import version
 from typing import Any
@@ -29,7 +29,7 @@ from noiseproof.training import Recipe, Run
 __all__ = ["model_card"]
 
 _TASKS = {3: ("images", "image-classification"), 2: ("series", None), 1: ("vectors", "tabular-classification")}
-_SHOWN_CLASSES = 100
+_SHOWN = 100  # classes, channels
 _VERSIONED = ("torch", "onnx", "onnxruntime", "onnxscript")
 
 
@@ -73,7 +73,7 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
         description=description,
         parameters=f"{sum(each.numel() for each in run.model().parameters()):,}",
         options=", ".join(f"{key}={value}" for key, value in description.options.items()),
-        statistics=_statistics(description),
+        normalisation=_normalisation(description),
         classes=_classes(description),
         samples=provenance.get("samples", {}),
         fingerprint=provenance.get("data_fingerprint"),
@@ -188,17 +188,20 @@ def _command(name: str, run: Run, *options: str) -> Markdown:
     return code(shlex.join(["noiseproof", name, str(run.folder), *options]))
 
 
-def _statistics(description: ModelDescription) -> str:
-    """What the first layer subtracts and divides by, a channel after the other."""
-    pairs = [f"{mean:.4g} ± {std:.4g}" for mean, std in zip(description.mean, description.std, strict=True)]
-    more = len(pairs) - _SHOWN_CLASSES
-    return "; ".join(pairs[:_SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else "")
+def _normalisation(description: ModelDescription) -> str:
+    """What the first layer does, channel by channel."""
+    return _first_of(
+        [f"(x − {mean:.4g}) / {std:.4g}" for mean, std in zip(description.mean, description.std, strict=True)]
+    )
 
 
 def _classes(description: ModelDescription) -> Markdown:
-    shown = ", ".join(escape(name) for name in description.class_names[:_SHOWN_CLASSES])
-    more = len(description.class_names) - _SHOWN_CLASSES
-    return Markdown(shown + (f" and {more} more" if more > 0 else ""))
+    return Markdown(_first_of([escape(name) for name in description.class_names]))
+
+
+def _first_of(texts: Sequence[str]) -> str:
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _versions(provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -54,8 +54,8 @@ def export(
     The file is checked on up to 64 test inputs, evenly spread, clean and under the noise of the run's recipe; see
     :func:`noiseproof.deploying.export_onnx` for what it holds. For a run its metadata also has ``method``, ``noise``
     (the recipe's), ``recipe_sha256`` (over all settings that the result depends on), ``data_fingerprint``,
-    ``training_mean`` and ``training_std`` (what its first layer subtracts and divides by, per channel) and, if there
-    is one, ``caveat``.
+    ``normalisation_mean`` and ``normalisation_std`` (what its first layer subtracts and divides by, per channel) and,
+    if there is one, ``caveat``.
 
     Args:
         target: a run, its folder, or what :func:`noiseproof.targets.load_target` loaded.
@@ -145,8 +145,8 @@ def _metadata(run: Run) -> dict[str, str]:
         "noise": recipe.noise.train,
         "recipe_sha256": digest(recipe.settings_to_digest(), {}),
         "data_fingerprint": str(recipe.provenance.get("data_fingerprint", "")),
-        "training_mean": json.dumps(list(description.mean)),
-        "training_std": json.dumps(list(description.std)),
+        "normalisation_mean": json.dumps(list(description.mean)),
+        "normalisation_std": json.dumps(list(description.std)),
         "caveat": recipe.caveat,
     }
     return {key: value for key, value in known.items() if value}
