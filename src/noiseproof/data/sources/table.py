@@ -37,8 +37,8 @@ class Row(NamedTuple):
 def table(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
     """Return the rows of a table as vectors (N, F), float32.
 
-    The class stands in the column named label, class, target or y, else in the last one: texts or whole numbers. The
-    classes are in the order of their names, or of their numbers. All other columns are inputs.
+    The class stands in the column named label, class, target or (where there is no x) y, else in the last one: texts
+    or whole numbers. The classes are in the order of their names, or of their numbers. All other columns are inputs.
 
     Raises:
         DataError: no such file, no line of names, fewer than two classes, or a row or cell that does not fit; names
