@@ -1,4 +1,4 @@
-"""The terms of the discriminative loss as pure functions (arXiv 2405.18499, Eq. 8 to 12).
+"""The terms of the losses as pure functions (arXiv 2405.18499, Eq. 8 to 12; two that draw views together).
 
 All work on whole batches without a loop over classes, in memory N·C + C·d, and differentiate with respect to every
 floating argument. Arithmetic is float32 or wider: float16 and bfloat16 arguments are widened first.
@@ -18,7 +18,7 @@ from noiseproof.checks import check_labels, check_matrix, check_range
 from noiseproof.errors import InvalidArgumentError
 from noiseproof.partition import Partition
 
-__all__ = ["compactness", "margin", "regularisation", "signed_distances", "stability"]
+__all__ = ["compactness", "consistency", "margin", "regularisation", "signed_distances", "stability"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -179,10 +179,34 @@ def stability(embeddings: Tensor, noisy_embeddings: Tensor) -> Tensor:
         A 0-d tensor ≥ 0. Its gradient is 0 for a pair that coincides.
     """
     check_matrix("embeddings", embeddings)
-    _check_same_shape(embeddings, noisy_embeddings)
+    _check_same_shape("embeddings", embeddings, "noisy_embeddings", noisy_embeddings)
     embeddings, noisy_embeddings = widen(embeddings, noisy_embeddings)
     distances: Tensor = torch.linalg.vector_norm(embeddings - noisy_embeddings, dim=1)
     return distances.mean()
+
+
+@without_autocast
+def consistency(logits: Tensor, noisy_logits: Tensor) -> Tensor:
+    """Mean of KL(p(x) ‖ p(x + ε)) over a batch, p(x) held constant: noisy inputs are to be answered as clean ones are.
+
+    (1/N) Σ_x Σ_c p_c(x) [ln p_c(x) − ln p_c(x + ε)] with p = softmax(z). The divergence is that of stability training
+    (Zheng et al. 2016); that no gradient goes to the clean answers, so that they are not drawn to worse ones, is from
+    virtual adversarial training (Miyato et al. 2018).
+
+    Args:
+        logits: (N, C) of the clean inputs.
+        noisy_logits: (N, C) of their noisy versions.
+
+    Returns:
+        A 0-d tensor ≥ 0, in nats.
+
+    Raises:
+        InvalidArgumentError: no matrices of the same shape, or an empty batch.
+    """
+    check_matrix("logits", logits)
+    _check_same_shape("logits", logits, "noisy_logits", noisy_logits)
+    logits, noisy_logits = widen(logits.detach(), noisy_logits)
+    return F.kl_div(noisy_logits.log_softmax(1), logits.log_softmax(1), reduction="batchmean", log_target=True)
 
 
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -262,9 +286,8 @@ def _check_head(weight: Tensor, bias: Tensor | None, width: int) -> None:
         raise InvalidArgumentError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
 
 
-def _check_same_shape(embeddings: Tensor, noisy_embeddings: Tensor) -> None:
-    if noisy_embeddings.shape != embeddings.shape:
+def _check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    if other.shape != value.shape:
         raise InvalidArgumentError(
-            f"noisy_embeddings must have the shape of embeddings, {tuple(embeddings.shape)}, "
-            f"got {tuple(noisy_embeddings.shape)}"
+            f"{other_name} must have the shape of {name}, {tuple(value.shape)}, got {tuple(other.shape)}"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -92,6 +94,72 @@ def test_discriminative_may_take_the_softmax_loss_of_both_views(
     on_noisy = F.cross_entropy(tiny_model(views.noisy), views.labels)
     torch.testing.assert_close(both.parts["softmax_noisy"], on_noisy)
     torch.testing.assert_close(both.loss - once.loss, (on_noisy - once.parts["softmax"]) / 2)
+
+
+def _divergence(clean: Tensor, noisy: Tensor) -> float:
+    """Mean of Σ_c p_c ln(p_c / q_c), class by class in float64."""
+    total = 0.0
+    for z, w in zip(clean.detach().double().tolist(), noisy.detach().double().tolist(), strict=True):
+        p, q = ([math.exp(value) / sum(map(math.exp, logits)) for value in logits] for logits in (z, w))
+        total += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    return total / len(clean)
+
+
+@pytest.mark.parametrize("softmax_on", ["clean", "both"])
+def test_discriminative_may_draw_noisy_answers_to_clean_ones(
+    tiny_model: FeatureClassifier, views: Views, softmax_on: str
+) -> None:
+    tiny_model.eval()
+    with torch.no_grad():
+        tiny_model.head.weight.mul_(20)  # an untrained network answers all inputs almost alike
+    without, drawn = (
+        build_method("discriminative", tiny_model, {"softmax_on": softmax_on, "consistency": weight})(views)
+        for weight in (0.0, 2.5)
+    )
+    divergence = _divergence(tiny_model(views.clean), tiny_model(views.noisy))
+    assert divergence > 1e-3
+    assert "consistency" not in without.parts
+    assert float(drawn.parts["consistency"]) == pytest.approx(divergence, rel=1e-3)
+    assert (drawn.loss - without.loss).item() == pytest.approx(2.5 * divergence, rel=1e-2)
+
+
+def test_consistency_is_the_divergence_and_leaves_clean_answers_where_they_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, noisy = (torch.randn(5, 4, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    value = npf.functional.consistency(clean, noisy)
+    assert value.item() == pytest.approx(_divergence(clean, noisy), rel=1e-12)
+    value.backward()
+    assert clean.grad is None
+    torch.testing.assert_close(noisy.grad, (noisy.softmax(1) - clean.softmax(1)).detach() / 5)  # its closed form
+    assert npf.functional.consistency(clean, clean).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_consistency_is_computed_in_float32(dtype: torch.dtype) -> None:
+    clean, noisy = (torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (0, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        value = npf.functional.consistency(clean, noisy)
+    assert value.dtype == torch.float32
+    assert float(value) == pytest.approx(_divergence(clean, noisy), rel=1e-5)
+
+
+def test_consistency_of_sure_answers_is_finite() -> None:
+    sure = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    value = npf.functional.consistency(torch.tensor([[200.0, 0.0], [200.0, 0.0]]), sure)
+    value.backward()
+    assert value.item() == pytest.approx(100)  # (0 + 200) / 2
+    assert sure.grad is not None
+    assert bool(sure.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((3, 5), "noisy_logits must have the shape of logits"), ((3,), "shape")]
+)
+def test_consistency_refuses_what_does_not_pair(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        npf.functional.consistency(torch.zeros(3, 4), torch.zeros(shape))
+    with pytest.raises(InvalidArgumentError, match="logits"):
+        npf.functional.consistency(torch.zeros(0, 4), torch.zeros(0, 4))
 
 
 def test_state_dict_of_the_method_holds_the_centroids(tiny_model: FeatureClassifier, views: Views) -> None:

@@ -64,11 +64,13 @@ def test_with_its_usual_options_a_method_looks_at_the_views_that_it_names(method
 @pytest.mark.parametrize("passes", ["separate", "joint", "split"])
 @pytest.mark.parametrize("softmax_on", ["clean", "both"])
 @pytest.mark.parametrize("lambda_noisy", [0.0, 0, 1e-9, 0.5, 1.0])
+@pytest.mark.parametrize("consistency", [0.0, 0, 1e-9, 3.0])
 def test_the_paper_s_method_looks_at_noise_unless_no_part_of_its_loss_does(
-    lambda_noisy: float, softmax_on: str, passes: str
+    consistency: float, lambda_noisy: float, softmax_on: str, passes: str
 ) -> None:
-    needed = lambda_noisy > 0 or softmax_on == "both"
-    found = views_for("discriminative", lambda_noisy=lambda_noisy, softmax_on=softmax_on, passes=passes)
+    options = {"lambda_noisy": lambda_noisy, "softmax_on": softmax_on, "consistency": consistency, "passes": passes}
+    needed = lambda_noisy > 0 or consistency > 0 or softmax_on == "both"
+    found = views_for("discriminative", **options)
     assert found == (("clean", "noisy") if needed else ("clean",))
 
 
@@ -154,7 +156,14 @@ def test_a_noisy_view_that_is_given_all_the_same_is_not_looked_at(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"lambda_noisy": 1e-9}, {"lambda_noisy": 0.0, "softmax_on": "both"}, {"softmax_on": "both"}]
+    "options",
+    [
+        {},
+        {"lambda_noisy": 1e-9},
+        {"lambda_noisy": 0.0, "softmax_on": "both"},
+        {"softmax_on": "both"},
+        {"lambda_noisy": 0.0, "consistency": 1.0},
+    ],
 )
 def test_a_noisy_view_that_is_needed_and_missing_is_told(
     tiny_model: FeatureClassifier, clean: Tensor, options: dict[str, Any]
@@ -215,6 +224,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Views]:
         ("discriminative", {}, (True, True)),
         ("discriminative", {"lambda_noisy": 0.0}, (True, False)),
         ("discriminative", {"lambda_noisy": 0.0, "softmax_on": "both"}, (True, True)),
+        ("discriminative", {"lambda_noisy": 0.0, "consistency": 1.0}, (True, True)),
     ],
 )
 def test_a_training_makes_the_views_that_its_method_looks_at(
