@@ -32,7 +32,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Of the method alone, so that a recipe's data and training stay what they are.
     "best": {
-        "methods": {"discriminative": {**LOSS_PRESETS["best"], "passes": "joint", "softmax_on": "both"}},
+        "methods": {
+            "discriminative": {**LOSS_PRESETS["best"], "passes": "joint", "softmax_on": "both", "consistency": 3.0}
+        },
     },
 }
 
