@@ -32,9 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Of the method alone, so that a recipe's data and training stay what they are.
     "best": {
-        "methods": {
-            "discriminative": {**LOSS_PRESETS["best"], "passes": "joint", "softmax_on": "both", "consistency": 3.0}
-        },
+        "methods": {"discriminative": {**LOSS_PRESETS["best"], "passes": "joint", "softmax_on": "both"}},
     },
 }
 
