@@ -37,6 +37,7 @@ class TrainingBatches:
         own_view: whether the noisy view draws an augmentation of its own instead of sharing the clean view's.
         wanted: the views to make, of ``"clean"`` and ``"noisy"``.
         workers: processes that decode data on disk; 0 decodes in this one.
+        layout: how pictures lie in memory, see :func:`noiseproof.training.layout.layout_for`.
         rank: which share of every batch is this process's.
         world_size: among how many processes a batch is shared. Each draws the whole batch and takes its share.
     """
@@ -53,6 +54,7 @@ class TrainingBatches:
         own_view: bool,
         wanted: tuple[str, ...],
         workers: int = 0,
+        layout: torch.memory_format = torch.channels_last,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -67,6 +69,7 @@ class TrainingBatches:
         self._own_view = own_view
         self._wanted = wanted
         self._workers = workers
+        self._layout = layout
         self._rank = rank
         self._world_size = world_size
 
@@ -128,7 +131,7 @@ class TrainingBatches:
     def _augmented(self, inputs: Tensor, what: str, step: int) -> Tensor:
         drawn = seeding.generator(self._seed, what, step, device=self._device)
         augmented = to_unit_interval(self._augment(inputs, drawn))
-        return augmented.contiguous(memory_format=torch.channels_last) if augmented.ndim == 4 else augmented
+        return augmented.contiguous(memory_format=self._layout) if augmented.ndim == 4 else augmented
 
     def _share(self, views: Views) -> Views:
         """This process's part of a batch, as large as every other's."""

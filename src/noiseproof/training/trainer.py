@@ -25,6 +25,7 @@ from noiseproof.training.balance import balanced_weights
 from noiseproof.training.batches import TrainingBatches, steps_for
 from noiseproof.training.engine import any_process, make_accelerator
 from noiseproof.training.kernels import kernels
+from noiseproof.training.layout import layout_for
 from noiseproof.training.monitor import LossMonitor
 from noiseproof.training.optimization import build_optimizer, build_scheduler
 from noiseproof.training.recipe import Recipe
@@ -60,7 +61,8 @@ class Trainer:
         self.accelerator = make_accelerator(settings.precision, device, settings.compile)
         method.label_smoothing = settings.label_smoothing
         method.class_weight = balanced_weights(splits.train) if settings.class_weight == "balanced" else None
-        method.to(memory_format=torch.channels_last)  # faster on the CPUs tried; no GPU was
+        layout = layout_for(method, self.accelerator.device)
+        method.to(memory_format=layout)
         if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.batches = TrainingBatches(
@@ -73,6 +75,7 @@ class Trainer:
             own_view=recipe.noise.view == "own",
             wanted=method.views_for(method.options),
             workers=settings.workers,
+            layout=layout,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
