@@ -1,10 +1,11 @@
-"""A table of one's own, a row per measurement and the class in the last column, against noise on every sensor.
+"""A table of one's own, a row per measurement and the class in one column, against noise on every sensor.
 
     python examples/sensor_table.py                # scikit-learn's wines, written as such a table first
     python examples/sensor_table.py measured.csv   # a head line with names, then numbers and a class
 
-The table becomes an ``.npz`` archive, which every command takes: ``noiseproof compare vectors --data npz:table.npz``.
-Columns are brought to mean 0 and standard deviation 1, so that noise of 0.5 is half of what a sensor varies by itself.
+The columns keep their own units. The recipe ``vectors`` standardises them, so that noise of 0.5 is half of what a
+sensor varies by itself; a trained model takes rows as they are in the table. The same from a shell:
+``noiseproof compare vectors --data csv:measured.csv``, then ``noiseproof predict RUN new.csv``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import csv
 import tempfile
 from pathlib import Path
 
-import numpy as np
+import torch
 from sklearn.datasets import load_wine
 
 import noiseproof as npf
+from noiseproof.data import load_splits
 from noiseproof.reporting import comparison_table
 
 
@@ -26,15 +28,6 @@ def write_wines(path: Path) -> None:
     rows = [[*map(str, x), wine.target_names[y]] for x, y in zip(wine.data, wine.target, strict=True)]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([[*wine.feature_names, "class"], *rows])
-
-
-def to_archive(table: Path, archive: Path) -> None:
-    with table.open(newline="", encoding="utf-8") as file:
-        _, *rows = csv.reader(file)
-    x = np.array([row[:-1] for row in rows], dtype=np.float32)
-    x = (x - x.mean(axis=0)) / x.std(axis=0).clip(1e-6)
-    names, y = np.unique([row[-1] for row in rows], return_inverse=True)
-    np.savez(archive, x=x, y=y, class_names=names)
 
 
 def main() -> None:
@@ -46,15 +39,17 @@ def main() -> None:
         table = options.table or Path(folder, "wines.csv")
         if options.table is None:
             write_wines(table)
-        to_archive(table, Path(folder, "table.npz"))
         comparison = npf.compare(
             "vectors",
             ["normal", "mixed", "discriminative"],
             seeds=[0, 1, 2],
-            overrides={"data.source": f"npz:{folder}/table.npz", "train.epochs": options.epochs},
+            overrides={"data.source": f"csv:{table}", "train.epochs": options.epochs},
             out=Path(folder, "runs"),
         )
-    print(comparison_table(comparison).to_markdown())
+        print(comparison_table(comparison).to_markdown())
+        row = load_splits(f"csv:{table}").test[0][0]  # in the table's own units
+        answer = npf.predict(Path(folder, "runs/mixed/seed-0"), torch.stack([row]))[0]
+    print(f"The first test row is {answer.class_name}, in {answer.agreeing} of {answer.draws} noisy draws too.")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "noiseproof"
 # From the ground up. Rooms on one floor do not know each other.
 FLOORS = [
     {"errors"},
-    {"registry", "checks", "files", "seeding", "progress", "partition", "durations"},
+    {"registry", "checks", "files", "seeding", "progress", "partition", "durations", "scaling"},
     {"archives"},
     {"spec", "functional"},
     {"models", "losses", "perturbations", "data"},

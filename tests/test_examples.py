@@ -7,15 +7,11 @@ import difflib
 import importlib.util
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-
-from noiseproof.data.sources import SOURCES, SourceOptions
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NUMBERS = re.compile(r"\d+\.\d")
@@ -60,22 +56,6 @@ def test_it_runs_and_prints_its_table(name: str, tmp_path: Path) -> None:
     assert len(found) == count
     assert all(0 <= number <= 100 for row in found for number in row)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_table_of_ones_own_becomes_vectors(tmp_path: Path) -> None:
-    """Sensors at mean 0 and standard deviation 1, a dead one at 0, and classes by name."""
-    table = "a,b,dead,class\n" + "".join(f"{n % 7},{n % 2 * 5},1.0,{['bad', 'good'][n % 2]}\n" for n in range(84))
-    (tmp_path / "measured.csv").write_text(table)
-    example = runpy.run_path(str(EXAMPLES / "sensor_table.py"))
-    example["to_archive"](tmp_path / "measured.csv", tmp_path / "measured.npz")
-    data = SOURCES["npz"](str(tmp_path / "measured.npz"), SourceOptions()).train
-    assert data.class_names == ("bad", "good")
-    assert data.labels.tolist() == [0, 1] * 42
-    inputs = torch.stack([x for x, _ in data])
-    assert inputs.shape == (84, 3)
-    assert inputs.mean(0).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
-    assert inputs.std(0, correction=0).tolist() == pytest.approx([1, 1, 0], abs=1e-5)
-    assert inputs[1, 1] > inputs[0, 1]
 
 
 def test_the_loss_takes_fewer_than_fifteen_changed_lines() -> None:

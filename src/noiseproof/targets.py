@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,9 +14,10 @@ from noiseproof.data import LabelledDataset, SourceOptions, load_test_set
 from noiseproof.data.dataset import thinned
 from noiseproof.errors import DataError, InvalidArgumentError, RunFolderError
 from noiseproof.evaluation.scales import channel_deviations, foreign_inputs, normalisation_of
-from noiseproof.models import Normalize
+from noiseproof.models import FeatureClassifier, Normalize
 from noiseproof.models.files import describes_itself, load_model, read_description
 from noiseproof.models.foreign import call_factory, load_weights
+from noiseproof.scaling import Scaling
 from noiseproof.training import Run
 from noiseproof.training.folder import inner_runs
 
@@ -32,10 +33,11 @@ class Target:
     Attributes:
         title: what tables call it.
         place: the folder, file or text that it came from.
-        model: takes inputs as they are, images in [0, 1].
-        test: the samples.
+        model: takes inputs as ``test`` has them, images in [0, 1].
+        test: the samples, in the units of ``scaling``.
         caveat: what tables have to say of how the model came about; empty for nothing.
         run: the run that it is, measured on its own test set; None for everything else.
+        scaling: what inputs were brought to before noise and model see them; None where that is nothing.
     """
 
     title: str
@@ -44,6 +46,13 @@ class Target:
     test: LabelledDataset
     caveat: str = ""
     run: Run | None = None
+    scaling: Scaling | None = None
+
+    def raw_model(self) -> nn.Module:
+        """Return the model for inputs as they are, before ``scaling``; the weights are shared."""
+        if isinstance(self.model, FeatureClassifier):
+            return self.model.for_raw_inputs(self.scaling)
+        return self.model if self.scaling is None else nn.Sequential(_layer(self.scaling), self.model)
 
 
 def run_at(target: str) -> Run | None:
@@ -71,7 +80,7 @@ def load_target(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: tuple[int, int] | None = None,
-    test: LabelledDataset | None = None,
+    beside: Target | None = None,
 ) -> Target:
     """Load a model and what it is measured on.
 
@@ -84,7 +93,7 @@ def load_target(
         mean: what a model that is no run expects to be subtracted per channel; None, with ``std``, if it takes [0, 1].
         std: what it expects to be divided by.
         image_size: (height, width) that pictures on disk are resized to.
-        test: samples that are loaded already, in place of ``data``.
+        beside: another model, whose samples and units are taken in place of ``data``, so that both see the same.
 
     Raises:
         RunFolderError: a folder that holds no finished run, or nothing at all at that place.
@@ -98,66 +107,82 @@ def load_target(
             raise InvalidArgumentError(
                 f"the run {target} says itself what its model is: leave out model, mean and std"
             )
-        return _run(run, target, data, image_size, test)
+        return _run(run, target, data, image_size, beside)
     if (mean is None) != (std is None):
         raise InvalidArgumentError("mean and std go together: give both or neither")
     path = Path(target)
     if not path.is_file() and ":" not in target:
         raise RunFolderError(f"{target} is no run folder, no file, and not of the form package.module:factory")
-    if test is None and data is None:
+    if beside is None and data is None:
         raise InvalidArgumentError(
             f"{target} is no run folder, so it has no test set: name one with --data, as digits"
         )
-    samples = _samples(data, image_size, test)
+    samples = _samples(data, image_size, beside)
     if mean is not None and len(samples.input_shape) == 3 and max(mean, default=0) > 1:
         raise InvalidArgumentError(
             f"pictures are in [0, 1] here, so a mean of {max(mean):g} is too much: divide mean and std by 255"
         )
-    network = _network(target, path, model, samples)
+    network, scaling = _network(target, path, model, samples)
     if mean is not None and std is not None:
         network = nn.Sequential(Normalize(mean, std), network)
-    return Target(path.name if path.is_file() else target, target, network, samples)
+    title = path.name if path.is_file() else target
+    return _measured(Target(title, target, network, samples, scaling=scaling), beside)
 
 
-def _run(
-    run: Run, place: str, data: str | None, image_size: tuple[int, int] | None, test: LabelledDataset | None
-) -> Target:
+def _run(run: Run, place: str, data: str | None, image_size: tuple[int, int] | None, beside: Target | None) -> Target:
     recipe = run.recipe
-    if test is None and data in (None, recipe.data.source):
+    if beside is None and data in (None, recipe.data.source):
         if image_size not in (None, recipe.data.image_size):
             raise InvalidArgumentError(f"the run {place} brings its pictures to {recipe.data.image_size} itself")
-        return Target(run.name, place, run.model(), run.data().test, recipe.caveat, run)
-    samples = _samples(data, image_size, test)
+        return Target(run.name, place, run.model(), run.data().test, recipe.caveat, run, run.scaling)
+    samples = _samples(data, image_size, beside, recipe.data.group)
     _check_classes(place, read_description(run.folder / "model.safetensors").class_names, samples)
-    model = run.model()
-    _tell_of_foreign_inputs(model, samples)
-    return Target(run.name, place, model, samples, recipe.caveat)
+    return _measured(Target(run.name, place, run.model(), samples, recipe.caveat, scaling=run.scaling), beside)
 
 
-def _samples(data: str | None, image_size: tuple[int, int] | None, test: LabelledDataset | None) -> LabelledDataset:
-    if test is not None:
-        return test
-    return load_test_set(data or "", SourceOptions(image_size=image_size))
+def _samples(
+    data: str | None, image_size: tuple[int, int] | None, beside: Target | None, group: str | None = None
+) -> LabelledDataset:
+    if beside is not None:
+        return beside.test
+    return load_test_set(data or "", SourceOptions(image_size=image_size, group=group))
 
 
-def _network(target: str, path: Path, name: str | None, test: LabelledDataset) -> nn.Module:
+def _network(target: str, path: Path, name: str | None, test: LabelledDataset) -> tuple[nn.Module, Scaling | None]:
+    """The model, and what brings inputs to the units that it takes."""
     if not path.is_file():
         if name is not None:
             raise InvalidArgumentError(f"{target} is code that makes a model: leave out model, {name!r}")
-        return call_factory(target)
+        return call_factory(target), None
     if path.suffix == ".safetensors" and describes_itself(path):
         description = read_description(path)
         if name not in (None, description.name):
             raise InvalidArgumentError(f"{path} holds the weights of {description.name!r}, not of {name!r}")
         _check_classes(str(path), description.class_names, test)
-        trained = load_model(path)
-        _tell_of_foreign_inputs(trained, test)
-        return trained
+        return load_model(path), description.scaling
     if name is None:
         raise InvalidArgumentError(
             f"{path} does not say whose weights it holds: name the network, as in --model torchvision/resnet18"
         )
-    return load_weights(path, name, test.num_classes, test.input_shape[0])
+    return load_weights(path, name, test.num_classes, test.input_shape[0]), None
+
+
+def _measured(found: Target, beside: Target | None) -> Target:
+    """``found`` in the units that it is measured in: those of ``beside``, else its own, for samples as they are."""
+    if beside is None or beside.scaling is None:
+        _tell_of_foreign_inputs(found)
+    if beside is None:
+        scaling = found.scaling
+        return found if scaling is None else replace(found, test=found.test.standardised(scaling))
+    if beside.scaling == found.scaling:
+        return found
+    raw = found.raw_model()
+    model = raw if beside.scaling is None else nn.Sequential(_layer(beside.scaling.inverse()), raw)
+    return replace(found, model=model, scaling=beside.scaling)
+
+
+def _layer(scaling: Scaling) -> Normalize:
+    return Normalize(scaling.mean, scaling.std)
 
 
 def _check_classes(place: str, known: tuple[str, ...], test: LabelledDataset) -> None:
@@ -170,10 +195,10 @@ def _check_classes(place: str, known: tuple[str, ...], test: LabelledDataset) ->
         )
 
 
-def _tell_of_foreign_inputs(model: nn.Module, samples: LabelledDataset) -> None:
-    """Warn where vectors or series are of another size than those that a model was trained on."""
-    layer = normalisation_of(model)
-    if layer is None or len(samples.input_shape) == 3:
+def _tell_of_foreign_inputs(found: Target) -> None:
+    """Warn where vectors or series, as they are, are of another size than those that a model was trained on."""
+    samples, layer = found.test, normalisation_of(found.model, found.scaling)
+    if len(samples.input_shape) == 3 or layer is None:
         return
     some = thinned(samples, _LOOKED_AT)
     inputs = torch.stack([some[index][0] for index in range(len(some))])

@@ -273,7 +273,8 @@ def test_what_all_runs_of_a_comparison_would_warn_of_is_told_once(noiseproof: Co
     random = np.random.default_rng(0)
     np.savez("scales.npz", x=random.normal(size=(60, 3)) * [1, 1000, 1], y=np.arange(60) % 2)
     few = ["--methods", "normal,mixed", "--seeds", "0,1", "--set", "train.epochs=1"]
-    outcome = noiseproof("compare", "vectors", "--data", "npz:scales.npz", *few, "--out", "out")
+    raw = ["--set", "data.standardise=false"]
+    outcome = noiseproof("compare", "vectors", "--data", "npz:scales.npz", *few, *raw, "--out", "out")
     assert outcome.code == 0
     assert outcome.err.count("the features differ in scale, with stds from") == 1
 
@@ -288,7 +289,8 @@ def test_sizes_that_do_not_fit_are_told(noiseproof: CommandLine) -> None:
     quick = ["-m", "mixed", "--set", "train.epochs=1", "--set", "train.optimizer.lr=1e-4"]
     warned = noiseproof("train", "series", "--data", "npz:series.npz", *quick, "--out", "series")
     assert "the channels differ in scale, with stds from" in warned.err
-    warned = noiseproof("train", "vectors", "--data", "npz:large.npz", *quick, "--out", "large")
+    raw = ["--set", "data.standardise=false"]
+    warned = noiseproof("train", "vectors", "--data", "npz:large.npz", *quick, *raw, "--out", "large")
     assert "gaussian:std=2.0, the strongest noise here, is next to nothing" in warned.err
     assert "warning" not in noiseproof("train", "vectors", "--data", "npz:right.npz", *quick, "--out", "run").err
     told = "the inputs are not of the size that the model was trained on"

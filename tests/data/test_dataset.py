@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from noiseproof.data import ArrayDataset, Splits
-from noiseproof.data.dataset import stratified_split, thinned, to_unit_interval
+from noiseproof.data.dataset import thinned, to_unit_interval
 from noiseproof.errors import DataError, InvalidArgumentError, NoiseproofError
 
 NAMES = ("a", "b", "c")
@@ -237,36 +237,6 @@ def test_the_fingerprint_of_splits_covers_every_part() -> None:
     ]  # fmt: skip
     assert len(set(prints)) == len(prints)
     assert Splits(one, two, three).fingerprint() == prints[0]
-
-
-# Splitting
-
-
-def test_a_split_takes_its_share_of_every_class() -> None:
-    labels = torch.tensor([0] * 40 + [1] * 20 + [2] * 60)
-    data = ArrayDataset(torch.arange(120.0).unsqueeze(1), labels, NAMES)
-    rest, part = stratified_split(data, 0.25, seed=0)
-    assert part.labels.bincount().tolist() == [10, 5, 15]
-    assert rest.labels.bincount().tolist() == [30, 15, 45]
-    assert sorted(torch.cat([rest.inputs, part.inputs]).flatten().tolist()) == list(range(120))
-    assert all(int(labels[int(x)]) == int(y) for half in (rest, part) for x, y in half)
-
-
-def test_a_split_depends_on_its_seed_alone() -> None:
-    data = ArrayDataset(torch.arange(120.0).unsqueeze(1), torch.arange(120) % 3, NAMES)
-    state, numpy_state = torch.random.get_rng_state(), str(np.random.get_state())
-    first = stratified_split(data, 0.2, seed=4)[1].inputs
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert str(np.random.get_state()) == numpy_state
-    torch.rand(3)
-    assert torch.equal(stratified_split(data, 0.2, seed=4)[1].inputs, first)
-    assert not torch.equal(stratified_split(data, 0.2, seed=5)[1].inputs, first)
-
-
-def test_a_class_of_one_sample_cannot_be_split() -> None:
-    data = ArrayDataset(torch.rand(5, 2), torch.tensor([0, 0, 1, 1, 2]), NAMES)
-    with pytest.raises(InvalidArgumentError, match=r"cannot split off 0\.5 of 5 samples"):
-        stratified_split(data, 0.5, seed=0)
 
 
 # Thinning

@@ -237,13 +237,13 @@ MANY = np.logspace(-2, 3, 12)
 @pytest.mark.parametrize(("recipe", "kind", "word"), [("vectors", 1, "column"), ("series", 2, "channel")])
 def test_channels_of_other_units_get_no_level_in_common(tmp_path: Path, recipe: str, kind: int, word: str) -> None:
     data, repeats = units(tmp_path, MANY, 0.1, kind)
-    advice = suggest(recipe, data=data, repeats=repeats)
+    advice = suggest(recipe, data=data, repeats=repeats, overrides={"data.standardise": False})
     assert advice["noise.train"].value is None
     assert advice["noise.train"].sweep == ()
     assert f"one level fits no {word}" in advice["noise.train"].reason
     assert not any(each.key == "evaluate.perturbations" for each in advice.proposals)
     note = next(note for note in advice.notes if "one scale first" in note)
-    assert "divide each by the data's std" in note
+    assert "with data.standardise=true each is divided by the data's std there" in note
     assert 0.07 < float(note.partition("one level, ")[2].partition(",")[0]) < 0.13
     assert not any("place to place" in text for _, text in advice.facts)
 

@@ -15,6 +15,7 @@ from noiseproof.cli.console import errors, output
 
 if TYPE_CHECKING:
     from noiseproof.progress import ProgressReporter
+    from noiseproof.scaling import Scaling
 
 __all__ = [
     "DataOption",
@@ -32,6 +33,7 @@ __all__ = [
     "progress",
     "show",
     "split",
+    "tell_of_units",
     "whole_numbers",
 ]
 
@@ -80,6 +82,15 @@ def show(text: str) -> None:
     if not first_process():
         return
     output().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def tell_of_units(scaling: Scaling | None) -> None:
+    """Say on standard error what noise, radii and distances are in units of, where that is not the inputs' own."""
+    if scaling is not None and first_process():
+        errors().print(
+            "The inputs are standardised: noise is in units of each column's or channel's standard deviation.",
+            style="dim", highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def command_line() -> str:

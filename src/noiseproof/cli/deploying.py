@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from noiseproof.cli.app import app
-from noiseproof.cli.common import progress, show
+from noiseproof.cli.common import progress, show, tell_of_units
 from noiseproof.cli.console import errors, output
 from noiseproof.cli.exit_codes import ExitCode
 from noiseproof.cli.measuring import (
@@ -88,6 +88,7 @@ def predict(
 
     check_device(device)
     asked = load_trained(target, **target_options(model, data, mean, std, image_size))
+    tell_of_units(asked.scaling)
     found = predict(
         asked, inputs, perturb=perturb, draws=draws, seed=seed, top=top, device=device, batch_size=batch_size,
         progress=progress(),

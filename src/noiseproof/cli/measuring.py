@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from noiseproof.cli.app import app
-from noiseproof.cli.common import numbers, progress, show, whole_numbers
+from noiseproof.cli.common import numbers, progress, show, tell_of_units, whole_numbers
 from noiseproof.cli.console import output
 
 if TYPE_CHECKING:
-    from noiseproof.data import LabelledDataset
     from noiseproof.evaluation import RobustnessReport
     from noiseproof.reporting import Table
     from noiseproof.targets import Target
@@ -234,7 +233,7 @@ def load_pair(
     plain = (None, data, None, None, image_size)
     if runs[1] and not runs[0]:
         second = load(against, *plain)
-        return load(target, *about, test=second.test), second
+        return load(target, *about, beside=second), second
     first = load(target, *(plain if runs[0] else about))
     if all(runs):
         second = load_target(against)
@@ -242,17 +241,19 @@ def load_pair(
             if first.test.fingerprint() != second.test.fingerprint():
                 check_same_test([first.run, second.run])  # tells in what they differ
             return first, second
-    return first, load(against, *(plain if runs[1] else about), test=first.test)
+    return first, load(against, *(plain if runs[1] else about), beside=first)
 
 
 def load(
     target: str, model: str | None, data: str | None, mean: str | None, std: str | None, image_size: str | None,
-    test: LabelledDataset | None = None,
+    beside: Target | None = None,
 ) -> Target:  # fmt: skip
     """Load what a command is to look at, from its options."""
     from noiseproof.targets import load_target
 
-    return load_target(target, **target_options(model, data, mean, std, image_size), test=test)
+    loaded = load_target(target, **target_options(model, data, mean, std, image_size), beside=beside)
+    tell_of_units(loaded.scaling)
+    return loaded
 
 
 def target_options(

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from noiseproof.checks import check_labels, check_unit_interval, check_whole
-from noiseproof.errors import DataError, InvalidArgumentError
+from noiseproof.errors import DataError
+from noiseproof.scaling import Scaling
 
 __all__ = [
     "ArrayDataset",
@@ -22,7 +23,6 @@ __all__ = [
     "channel_statistics",
     "check_finite",
     "evenly_spread",
-    "stratified_split",
     "thinned",
     "to_unit_interval",
 ]
@@ -93,6 +93,22 @@ class LabelledDataset(Dataset[tuple[Tensor, Tensor]]):
     def fingerprint(self) -> str:
         """A SHA-256 as hexadecimal that changes with the data."""
 
+    def scaling(self) -> Scaling:
+        """Return what brings every channel of these samples to mean 0 and standard deviation 1.
+
+        Raises:
+            DataError: images, which keep their range; or a channel whose mean or std float32 cannot hold.
+        """
+        raise DataError("only vectors and series can be standardised; images keep their range of [0, 1]")
+
+    def standardised(self, scaling: Scaling) -> LabelledDataset:  # noqa: ARG002
+        """Return the data set with its inputs in the units of ``scaling``.
+
+        Raises:
+            DataError: images, or inputs with another number of channels.
+        """
+        raise DataError("only vectors and series can be standardised; images keep their range of [0, 1]")
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -137,6 +153,17 @@ class ArrayDataset(LabelledDataset):
         """Return the data set with its tensors on ``device``."""
         return ArrayDataset(self.inputs.to(device), self.labels.to(device), self.class_names)
 
+    def scaling(self) -> Scaling:
+        return Scaling.of(self._floating()) if self.inputs.ndim < 4 else super().scaling()
+
+    def standardised(self, scaling: Scaling) -> LabelledDataset:
+        if self.inputs.ndim > 3:
+            return super().standardised(scaling)
+        return ArrayDataset(scaling.apply(self._floating()), self.labels, self.class_names)
+
+    def _floating(self) -> Tensor:
+        return to_unit_interval(self.inputs) if self.inputs.dtype == torch.uint8 else self.inputs
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.inputs.shape[1:])
@@ -155,11 +182,24 @@ class ArrayDataset(LabelledDataset):
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set; ``validation`` is None where nothing is held out to choose weights on."""
+    """The three parts of a data set.
+
+    Attributes:
+        train: what is trained on.
+        validation: what weights are chosen on; None where nothing is held out for that.
+        test: what models are measured on.
+        scaling: what brought the source's inputs to units of each channel's standard deviation; None for nothing.
+    """
 
     train: LabelledDataset
     validation: LabelledDataset | None
     test: LabelledDataset
+    scaling: Scaling | None = None
+
+    def parts(self) -> dict[str, LabelledDataset]:
+        """Return the parts that there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
 
     def part(self, name: Literal["test", "validation"]) -> LabelledDataset:
         """Return what models are measured on.
@@ -173,10 +213,18 @@ class Splits:
             raise DataError("nothing is held out for validation; set data.validation_fraction above 0")
         return self.validation
 
+    def standardised(self, scaling: Scaling) -> Splits:
+        """Return the parts in the units of ``scaling``.
+
+        Raises:
+            DataError: images, which keep their range.
+        """
+        parts = {name: part.standardised(scaling) for name, part in self.parts().items()}
+        return Splits(parts["train"], parts.get("validation"), parts["test"], scaling)
+
     def fingerprint(self) -> str:
         """SHA-256 over the three parts, as hexadecimal."""
-        parts = [part.fingerprint() for part in (self.train, self.validation, self.test) if part is not None]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
+        return hashlib.sha256("".join(part.fingerprint() for part in self.parts().values()).encode()).hexdigest()
 
 
 def evenly_spread(size: int, count: int) -> Tensor:
@@ -188,16 +236,3 @@ def thinned(data: LabelledDataset, limit: int) -> LabelledDataset:
     """Return ``limit`` samples, evenly spread over the data set; all of them where there are no more."""
     count = check_whole("limit", limit, 1)
     return data if count >= len(data) else data.subset(evenly_spread(len(data), count))
-
-
-def stratified_split(data: LabelledDataset, fraction: float, seed: int) -> tuple[LabelledDataset, LabelledDataset]:
-    """Split off ``fraction`` of every class, the same samples for the same seed; return (rest, split-off part)."""
-    from sklearn.model_selection import train_test_split
-
-    try:
-        rest, part = train_test_split(
-            torch.arange(len(data)).numpy(), test_size=fraction, random_state=seed, stratify=data.labels.numpy()
-        )
-    except ValueError as error:
-        raise InvalidArgumentError(f"cannot split off {fraction:g} of {len(data)} samples: {error}") from error
-    return data.subset(torch.from_numpy(rest).sort().values), data.subset(torch.from_numpy(part).sort().values)

@@ -68,6 +68,7 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
         noise=recipe.noise.train
         if "noisy" in METHODS[recipe.method].views
         else "none; the method sees clean inputs alone",
+        unit=None if description.scaling is None else _first_of([f"{std:.4g}" for std in description.scaling.std]),
         kind=kind,
         shape="×".join(map(str, description.input_shape)),
         description=description,
@@ -190,9 +191,8 @@ def _command(name: str, run: Run, *options: str) -> Markdown:
 
 def _normalisation(description: ModelDescription) -> str:
     """What the first layer does, channel by channel."""
-    return _first_of(
-        [f"(x − {mean:.4g}) / {std:.4g}" for mean, std in zip(description.mean, description.std, strict=True)]
-    )
+    mean, std = description.first_layer
+    return _first_of([f"(x − {each:.4g}) / {scale:.4g}" for each, scale in zip(mean, std, strict=True)])
 
 
 def _classes(description: ModelDescription) -> Markdown:

@@ -17,6 +17,8 @@ from noiseproof.deploying.parity import BATCH_SIZES
 from noiseproof.errors import ExportError, InvalidArgumentError, RunFolderError
 from noiseproof.files import write_text
 from noiseproof.models.files import read_description
+from noiseproof.perturbations import Perturbation, perturbation
+from noiseproof.perturbations.units import Scaled
 from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.targets import Target, load_target, run_at
 from noiseproof.training import Run
@@ -55,7 +57,8 @@ def export(
     :func:`noiseproof.deploying.export_onnx` for what it holds. For a run its metadata also has ``method``, ``noise``
     (the recipe's), ``recipe_sha256`` (over all settings that the result depends on), ``data_fingerprint``,
     ``normalisation_mean`` and ``normalisation_std`` (what its first layer subtracts and divides by, per channel) and,
-    if there is one, ``caveat``.
+    if there is one, ``caveat``. The file takes inputs in the units of the data source; where the recipe standardises
+    them, ``noise_unit`` is what noise of strength 1 amounts to in each channel.
 
     Args:
         target: a run, its folder, or what :func:`noiseproof.targets.load_target` loaded.
@@ -85,10 +88,14 @@ def export(
         run.report()  # one that is damaged is told before the work is done
     samples = thinned(found.test, max(BATCH_SIZES))
     inputs = torch.stack([to_unit_interval(samples[index][0]) for index in range(len(samples))])
+    noise: str | Perturbation | None = None if run is None else run.recipe.noise.train
+    if found.scaling is not None:
+        inputs = found.scaling.inverse().apply(inputs)
+        noise = None if noise is None else Scaled(perturbation(noise), found.scaling)
     names = found.test.class_names if run is None else read_description(run.folder / "model.safetensors").class_names
     with (progress or Silent()).task("export", 1) as task:
         onnx = export_onnx(
-            found.model, file, inputs, class_names=names, noise=None if run is None else run.recipe.noise.train,
+            found.raw_model(), file, inputs, class_names=names, noise=noise,
             metadata={} if run is None else _metadata(run), tolerance=tolerance, seed=seed,
         )  # fmt: skip
         if run is not None and card is not None:
@@ -140,13 +147,16 @@ def _require_free(files: list[Path], *, overwrite: bool) -> None:
 
 def _metadata(run: Run) -> dict[str, str]:
     recipe, description = run.recipe, read_description(run.folder / "model.safetensors")
+    mean, std = description.first_layer
+    unit = None if description.scaling is None else description.scaling.std
     known = {
         "method": recipe.method,
         "noise": recipe.noise.train,
         "recipe_sha256": digest(recipe.settings_to_digest(), {}),
         "data_fingerprint": str(recipe.provenance.get("data_fingerprint", "")),
-        "normalisation_mean": json.dumps(list(description.mean)),
-        "normalisation_std": json.dumps(list(description.std)),
+        "noise_unit": "" if unit is None else json.dumps(list(unit)),
+        "normalisation_mean": json.dumps(list(mean)),
+        "normalisation_std": json.dumps(list(std)),
         "caveat": recipe.caveat,
     }
     return {key: value for key, value in known.items() if value}

@@ -26,6 +26,7 @@ from noiseproof.models.answers import logits_of
 from noiseproof.models.modes import evaluating
 from noiseproof.perturbations import Perturbation, perturbation
 from noiseproof.progress import ProgressReporter, Silent
+from noiseproof.scaling import Scaling
 from noiseproof.training import Run
 
 __all__ = ["Failure", "Prediction", "Predictions", "predict"]
@@ -122,8 +123,10 @@ def predict(
     Args:
         target: a run, its folder, or what :func:`load_trained` loaded.
         inputs: files and folders, see :func:`noiseproof.deploying.inputs.read_samples`; or a batch (N, …), a tensor or
-            an array, of images in [0, 1], vectors or series in the shape that the model takes.
-        perturb: the noise, as ``"gaussian:8/255"``; None for the noise of the run's recipe.
+            an array, of images in [0, 1], vectors or series in the shape that the model takes. They are in the units
+            of the data source, also for a run whose recipe standardises it.
+        perturb: the noise, as ``"gaussian:8/255"``; None for the noise of the run's recipe. Where that standardises,
+            it is in units of each column's or channel's standard deviation.
         draws: of the noise for each input, ≥ 1; a perturbation without chance is applied once.
         seed: of the noise, ≥ 0.
         top: how many of the likeliest classes to name, ≥ 1.
@@ -148,8 +151,10 @@ def predict(
     asked = target if isinstance(target, TrainedModel) else load_trained(target)
     noise = _noise(perturb, asked)
     model = asked.model if where is None else asked.model.to(where)
-    oracle = _Oracle(model, asked.class_names, noise, draws if noise.random else 1, int(seed), top, batch_size)
-    layer = normalisation_of(model) if len(asked.input_shape) < 3 else None
+    oracle = _Oracle(
+        model, asked.class_names, noise, draws if noise.random else 1, int(seed), top, batch_size, asked.scaling
+    )
+    layer = normalisation_of(model, asked.scaling) if len(asked.input_shape) < 3 else None
     deviations: list[Tensor] = []
     answers: list[Prediction] = []
     failures: list[Failure] = []
@@ -191,10 +196,13 @@ class _Oracle:
     seed: int
     top: int
     batch_size: int
+    scaling: Scaling | None
 
     def ask(self, sample: Sample) -> Prediction:
         """Classify one input and its noisy copies, in batches that hold nothing else."""
-        logits = torch.cat([self._logits(batch) for batch in self._batches(sample.values.unsqueeze(0))])
+        values = sample.values.unsqueeze(0)
+        clean = values if self.scaling is None else self.scaling.apply(values)
+        logits = torch.cat([self._logits(batch) for batch in self._batches(clean)])
         if logits.shape[1] != len(self.class_names):
             raise DataError(f"the model has {logits.shape[1]} classes, the data names {len(self.class_names)}")
         answers = logits.argmax(1)

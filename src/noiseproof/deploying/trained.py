@@ -10,6 +10,7 @@ from torch import nn
 
 from noiseproof.errors import InvalidArgumentError
 from noiseproof.models.files import ModelDescription, describes_itself, load_model, read_description
+from noiseproof.scaling import Scaling
 from noiseproof.targets import load_target, run_at
 from noiseproof.training import Run
 
@@ -23,10 +24,11 @@ class TrainedModel:
     Attributes:
         title: what tables call it.
         place: the folder, file or text that it came from.
-        model: takes inputs as they are, images in [0, 1].
+        model: takes inputs in the units of ``scaling``, images in [0, 1].
         class_names: one per class, in the order of the logits.
         input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
-        noise: the perturbation in its recipe; None where that is not known.
+        noise: the perturbation in its recipe, in the units of ``scaling``; None where that is not known.
+        scaling: what inputs are brought to before noise and model see them; None where that is nothing.
     """
 
     title: str
@@ -35,6 +37,7 @@ class TrainedModel:
     class_names: tuple[str, ...]
     input_shape: tuple[int, ...]
     noise: str | None = None
+    scaling: Scaling | None = None
 
 
 def load_trained(
@@ -79,7 +82,7 @@ def load_trained(
     found = load_target(place, model=model, data=data, mean=mean, std=std, image_size=image_size)
     names = found.test.class_names if run is None else read_description(run.folder / "model.safetensors").class_names
     noise = None if run is None else run.recipe.noise.train
-    return TrainedModel(found.title, place, found.model, names, found.test.input_shape, noise)
+    return TrainedModel(found.title, place, found.model, names, found.test.input_shape, noise, found.scaling)
 
 
 def _self_described(path: Path, place: str, name: str | None) -> TrainedModel:
@@ -92,4 +95,6 @@ def _self_described(path: Path, place: str, name: str | None) -> TrainedModel:
 def _described(
     title: str, place: str, model: nn.Module, description: ModelDescription, noise: str | None
 ) -> TrainedModel:
-    return TrainedModel(title, place, model, description.class_names, description.input_shape, noise)
+    return TrainedModel(
+        title, place, model, description.class_names, description.input_shape, noise, description.scaling
+    )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from noiseproof.evaluation.views import View, view
 from noiseproof.models import Normalize
 from noiseproof.perturbations import Chain
+from noiseproof.scaling import Scaling
 
 __all__ = ["channel_deviations", "foreign_inputs", "normalisation_of", "outsized_noise", "unlike_scales"]
 
@@ -24,10 +25,15 @@ _FOREIGN = 10.0  # times larger than in training; its square for fewer than _FEW
 _FEW = 10
 
 
-def normalisation_of(model: nn.Module) -> Normalize | None:
-    """Return the first layer of a model that keeps the mean and std of its training inputs, if it has one."""
+def normalisation_of(model: nn.Module, scaling: Scaling | None = None) -> Normalize | None:
+    """Return the first layer of a model that keeps the mean and std of its training inputs, if it has one.
+
+    With a ``scaling`` that comes before it, it is the one for inputs as they are before that.
+    """
     layer = getattr(model, "normalize", None)
-    return layer if isinstance(layer, Normalize) else None
+    if not isinstance(layer, Normalize):
+        return None
+    return layer if scaling is None else layer.before(scaling)
 
 
 def outsized_noise(noises: Iterable[str | View], std: Sequence[float]) -> str | None:
@@ -47,7 +53,7 @@ def outsized_noise(noises: Iterable[str | View], std: Sequence[float]) -> str | 
     if noise is None or strength == 0:
         return None
     vary = f"std {min(std):.3g}" + (f" to {max(std):.3g}" if max(std) > min(std) else "")
-    unit = "noise is in the units of the inputs, so bring them to a std of 1, or choose other strengths"
+    unit = "noise is in the units of the inputs, so train with data.standardise=true, or choose other strengths"
     if strength < _NOTHING * min(std):
         return f"{noise}, the strongest noise here, is next to nothing beside what the inputs vary by ({vary}): {unit}"
     if strength > _EVERYTHING * max(std):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from noiseproof.errors import InvalidArgumentError, ModelSplitError
 from noiseproof.models.normalize import Normalize
 from noiseproof.models.splitting import split_at_last_linear
+from noiseproof.scaling import Scaling
 
 __all__ = ["FeatureClassifier"]
 
@@ -65,6 +66,18 @@ class FeatureClassifier(nn.Module):
         """Map inputs to logits (N, num_classes); see :meth:`embed` for the input."""
         logits: Tensor = self.head(self.embed(x))
         return logits
+
+    def for_raw_inputs(self, scaling: Scaling | None) -> FeatureClassifier:
+        """Return the same model for inputs as they were before ``scaling``, which becomes part of the first layer.
+
+        The weights are shared. None is no scaling, and gives the model itself.
+        """
+        if scaling is None:
+            return self
+        own = self.normalize if isinstance(self.normalize, Normalize) else Normalize(0.0, 1.0)
+        raw = FeatureClassifier(self.backbone, self.head, own.in_two_steps(scaling).to(self.head.weight.device))
+        raw.training = self.training
+        return raw
 
     @classmethod
     def from_module(

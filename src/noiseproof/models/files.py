@@ -18,6 +18,7 @@ from noiseproof.errors import InvalidArgumentError, NoiseproofError
 from noiseproof.files import write_atomically
 from noiseproof.models.build import build_model
 from noiseproof.models.classifier import FeatureClassifier
+from noiseproof.scaling import Scaling
 
 __all__ = [
     "ModelDescription",
@@ -46,6 +47,7 @@ class ModelDescription:
         input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
         mean: per-channel means of the first layer.
         std: per-channel standard deviations.
+        scaling: what inputs are brought to before the model, and noise, see them; None where that is nothing.
     """
 
     name: str
@@ -55,6 +57,15 @@ class ModelDescription:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    scaling: Scaling | None = None
+
+    @property
+    def first_layer(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What inputs as they are have subtracted and are divided by, per channel: ``scaling``, then mean and std."""
+        if self.scaling is None:
+            return self.mean, self.std
+        joined = self.scaling.then(self.mean, self.std)
+        return joined.mean, joined.std
 
     def build(self, *, pretrained: bool = True) -> FeatureClassifier:
         """Build the model with fresh weights, random ones without ``pretrained`` even if the options ask for others.
@@ -85,7 +96,10 @@ def network_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def save_model(path: Path, model: FeatureClassifier, description: ModelDescription) -> None:
     """Write the weights of ``model`` and its description to ``path``, whole or not at all."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {_KEY: json.dumps(asdict(description))}  # one key: the file's bytes depend on the order of several
+    fields = asdict(description)
+    if description.scaling is None:
+        del fields["scaling"]  # so that the file is that of the versions before it
+    metadata = {_KEY: json.dumps(fields)}  # one key: the file's bytes depend on the order of several
     _write_whole(path, save(weights, metadata))
 
 
@@ -121,6 +135,8 @@ def read_description(path: Path) -> ModelDescription:
         unknown = set(fields) - set(asdict(description))
         if unknown or not description.input_shape or not description.class_names:
             raise ValueError(f"unknown keys {sorted(unknown)}" if unknown else "it names no input shape or no classes")
+        if description.scaling is not None and len(description.scaling.std) != description.input_shape[0]:
+            raise ValueError("its scaling has another number of channels than its inputs")
         return description
     except (ValueError, TypeError, RecursionError) as error:
         wrong = (str(error).splitlines() or [type(error).__name__])[0]
@@ -146,6 +162,8 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> FeatureClassifier:
     """Build the model that ``path`` describes, with its weights, in evaluation mode.
+
+    It takes inputs in the units of the description's ``scaling``.
 
     Raises:
         NoiseproofError: ``path`` is no model file of noiseproof, or is damaged.

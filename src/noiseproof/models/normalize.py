@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from noiseproof.errors import InvalidArgumentError
+from noiseproof.scaling import Scaling
 
 __all__ = ["Normalize"]
 
@@ -42,6 +43,21 @@ class Normalize(nn.Module):
             raise InvalidArgumentError(
                 f"the input has {channels} channels, but mean and std have {self.mean.numel()} values"
             )
+
+    def before(self, scaling: Scaling) -> Normalize:
+        """Return the layer that gives for inputs as they are what this one gives for inputs brought to ``scaling``."""
+        joined = scaling.then(self.mean.tolist(), self.std.tolist())
+        return Normalize(joined.mean, joined.std)
+
+    def in_two_steps(self, scaling: Scaling) -> nn.Sequential:
+        """Return :meth:`before` as two layers, which lose nothing where means are far larger than what varies.
+
+        The first subtracts the means as float32 holds them, the second what that leaves of them.
+        """
+        joined = scaling.then(self.mean.tolist(), self.std.tolist())
+        coarse = torch.tensor(joined.mean, dtype=torch.float32).tolist()
+        fine = [mean - part for mean, part in zip(joined.mean, coarse, strict=True)]
+        return nn.Sequential(Normalize(coarse, [1.0] * len(coarse)), Normalize(fine, joined.std))
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_channels(x.shape[1])

@@ -52,6 +52,11 @@ def _training(rows: Sequence[Row], recipes: Sequence[Recipe], data: Splits) -> s
         f"{who} applied to {_data(recipes, data)}, with the network {networks}, for {_length(recipes)}, with "
         f"{_seeds(seeds)}."
     )
+    if recipes[0].data.group is not None:
+        said += f" Samples that share a {recipes[0].data.group} were held out together."
+    if data.scaling is not None:
+        each = "component" if len(data.train.input_shape) == 1 else "channel"
+        said += f" Every {each} is standardised, so that noise is in units of its standard deviation."
     if any("noisy" in METHODS[recipe.method].views_for(recipe.options(recipe.method)) for recipe in recipes):
         noises = listed([in_words(noise) for noise in dict.fromkeys(recipe.noise.train for recipe in recipes)])
         said += f" Noisy training inputs carry {noises}."

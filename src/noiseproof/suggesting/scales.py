@@ -119,8 +119,9 @@ def _of_many_scales(noise: SensorNoise, data: Scale) -> Obstacle | None:
     return Obstacle(
         f"one level fits no {noise.word}: their noise goes from {least:.2g} ({noise.word} "
         f"{noise.channels.index(least)}) to {most:.2g} ({noise.word} {noise.channels.index(most)})",
-        f"One level of noise fits no {noise.word}. Bring the {noise.word}s to one scale first: divide each by the "
-        f"data's std there, in the data and in the recordings; {then}, {fits}.",
+        f"One level of noise fits no {noise.word}. Bring the {noise.word}s to one scale first: with "
+        f"data.standardise=true each is divided by the data's std there, in the data and in the recordings; {then}, "
+        f"{fits}.",
     )
 
 

@@ -15,6 +15,7 @@ from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.perturbations import perturbation
 from noiseproof.progress import ProgressReporter
+from noiseproof.scaling import Scaling
 from noiseproof.suggesting.advice import Advice, Proposal
 from noiseproof.suggesting.features import FeatureFacts, feature_facts
 from noiseproof.suggesting.rules import (
@@ -107,12 +108,13 @@ def _of_recipe(
     limit: int,
 ) -> Advice:  # fmt: skip
     recipe = load_recipe(name, {**(overrides or {}), **({} if data is None else {"data.source": data})})
-    train = load_data(recipe).train
-    sensor = _sensor(repeats, flat, train, recipe.data.image_size, limit)
+    splits = load_data(recipe)
+    train = splits.train
+    sensor = _sensor(repeats, flat, train, splits.scaling, recipe.data.image_size, limit)
     options = recipe.options(_METHOD).model_dump()
     return Advice(
         f"Advice for the recipe {recipe.name}, untrained",
-        (*_data_facts(train), *_sensor_facts(sensor)),
+        (*_data_facts(train, splits.scaling), *_sensor_facts(sensor)),
         (
             *untrained_deltas(options),
             *_noise_proposals(sensor, recipe),
@@ -134,7 +136,8 @@ def _of_target(
     method = METHODS[_METHOD]
     options = (method.Options() if recipe is None else recipe.options(_METHOD)).model_dump()
     noise = None if recipe is None else perturbation(recipe.noise.train)
-    sensor = _sensor(repeats, flat, train, None if recipe is None else recipe.data.image_size, limit)
+    image_size = None if recipe is None else recipe.data.image_size
+    sensor = _sensor(repeats, flat, train, loaded.scaling, image_size, limit)
     facts = feature_facts(split, train, weights=options, noise=noise, limit=limit, progress=progress)
     own = recipe is None or recipe.method == _METHOD
     deltas = delta_proposals(facts, options, own=own)
@@ -145,7 +148,7 @@ def _of_target(
     where = "training samples" if run is not None and own_data else "samples"
     return Advice(
         f"Advice for {loaded.title}",
-        (*_data_facts(train, where), *_feature_facts(facts), *_sensor_facts(sensor)),
+        (*_data_facts(train, loaded.scaling, where), *_feature_facts(facts), *_sensor_facts(sensor)),
         tuple(proposals),
         (*_remedies(sensor), _scale_note(None if own or recipe is None else recipe.method)),
     )
@@ -165,8 +168,8 @@ def _scale_note(other: str | None) -> str:
 
 
 def _sensor(
-    repeats: str | Path | Tensor | None, flat: bool, data: LabelledDataset, image_size: tuple[int, int] | None,
-    limit: int,
+    repeats: str | Path | Tensor | None, flat: bool, data: LabelledDataset, scaling: Scaling | None,
+    image_size: tuple[int, int] | None, limit: int,
 ) -> _Sensor | None:  # fmt: skip
     if repeats is None and not flat:
         return None
@@ -178,6 +181,8 @@ def _sensor(
         if there.ndim < 3 or there.shape[2] != data.input_shape[0]:
             shape = ", ".join(map(str, data.input_shape))
             raise DataError(f"repeats must have the shape (R, N, {shape}), got {tuple(there.shape)}")
+        if scaling is not None:
+            there = scaling.apply(there.flatten(0, 1)).unflatten(0, there.shape[:2])
         noise = noise_of_repeats(there)
         recordings = scale_of(there.flatten(0, 1))
     scale = scale_of_dataset(data, limit)
@@ -211,9 +216,12 @@ def _momentum(
     return momentum_proposal(options, rarest, batch_size, steps, rms, delta_v)
 
 
-def _data_facts(train: LabelledDataset, what: str = "training samples") -> list[tuple[str, str]]:
+def _data_facts(
+    train: LabelledDataset, scaling: Scaling | None, what: str = "training samples"
+) -> list[tuple[str, str]]:
     shape = "×".join(map(str, train.input_shape))
-    return [("Data", f"{len(train):,} {what} of {shape}, {train.num_classes} classes")]
+    units = "" if scaling is None else "; standardised, so all below is in units of each one's standard deviation"
+    return [("Data", f"{len(train):,} {what} of {shape}, {train.num_classes} classes{units}")]
 
 
 def _feature_facts(facts: FeatureFacts) -> list[tuple[str, str]]:

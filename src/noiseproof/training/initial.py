@@ -72,6 +72,7 @@ def begin(
     description = _describe(recipe, splits, trained, begun)
     if trained is not None:
         trained.require_same_network(description)
+        _require_same_units(trained, recipe)
     with seeding.seeded(recipe.seed, "initial weights"):
         model = description.build(pretrained=pretrained and recipe.model.init_from is None)
         method = METHODS[recipe.method](model, recipe.options(recipe.method))
@@ -154,6 +155,7 @@ def _describe(
         mean=tuple(mean),
         std=tuple(std),
         options=recipe.model.options,
+        scaling=splits.scaling,
     )
 
 
@@ -205,7 +207,8 @@ def _tell_of_scales(recipe: Recipe, dimensions: int, varying: Sequence[float]) -
     if quiet >= enough:
         _warn(
             f"the {what} differ in scale, with stds from {min(varying):.3g} to {max(varying):.3g}: noise is as "
-            "strong on each of them, and those that vary little are hardly seen; divide each by its std first"
+            "strong on each of them, and those that vary little are hardly seen; data.standardise=true brings them to "
+            "one"
         )
     told = outsized_noise([recipe.noise.train, *recipe.evaluate.perturbations], varying)
     if told is not None:
@@ -214,6 +217,18 @@ def _tell_of_scales(recipe: Recipe, dimensions: int, varying: Sequence[float]) -
 
 def _root_mean_square(values: Sequence[float]) -> float:
     return math.sqrt(sum(value**2 for value in values) / len(values))
+
+
+def _require_same_units(trained: TrainedWeights, recipe: Recipe) -> None:
+    """Raise where the weights were trained on standardised inputs and the run's are not, or the other way round."""
+    if trained.description is None:
+        return
+    there = trained.description.scaling is not None
+    if there != recipe.data.standardise:
+        what = "standardised inputs" if there else "inputs in their own units"
+        raise InvalidArgumentError(
+            f"the weights in {trained.path} were trained on {what}: set data.standardise={str(there).lower()}"
+        )
 
 
 def _tell_of_the_head(trained: TrainedWeights, kept: bool, description: ModelDescription) -> None:

@@ -26,7 +26,13 @@ CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 # How those keys are written that take lists; the others as a list of what was given.
 _LISTS = {"evaluate.perturbations": "[clean,gaussian:0.3]", "data.image_size": "[HEIGHT,WIDTH]"}
 
-_LATER_TRAIN_KEYS = {"class_weight": None, "compile": None, "deterministic": False}
+_LATER_KEYS: dict[tuple[str, str], Any] = {
+    ("data", "standardise"): False,
+    ("data", "group"): None,
+    ("train", "class_weight"): None,
+    ("train", "compile"): None,
+    ("train", "deterministic"): False,
+}
 
 
 class _Settings(BaseModel):
@@ -39,15 +45,20 @@ def _as_text(path: Any) -> Any:
 
 class DataSettings(_Settings):
     """source: NAME or NAME:ARGUMENT; test_fraction and validation_fraction are held out, by class;
-    train_fraction of what is left is trained on; augment: as ``crop:padding=4+flip``;
-    image_size: (height, width) that pictures on disk are resized to; skip_broken: leave out pictures that cannot be
-    read, instead of stopping; download: fetch a published data set that is not there."""
+    train_fraction of what is left is trained on; group: the column of a table, or the array of an archive, that says
+    which samples belong together, so that they are held out together; standardise: whether columns of vectors and
+    channels of series are brought to mean 0 and std 1, so that noise is in units of each one's std;
+    augment: as ``crop:padding=4+flip``; image_size: (height, width) that pictures on disk are resized to;
+    skip_broken: leave out pictures that cannot be read, instead of stopping; download: fetch a published data set
+    that is not there."""
 
     source: str
     test_fraction: float = Field(0.2, gt=0, lt=1)
     validation_fraction: float = Field(0.1, ge=0, lt=1)
     train_fraction: float = Field(1.0, gt=0, le=1)
     split_seed: int = Field(0, ge=0)
+    group: str | None = None
+    standardise: bool = False
     augment: str = "none"
     image_size: tuple[int, int] | None = None
     skip_broken: bool = False
@@ -222,9 +233,9 @@ class Recipe(_Settings):
     def settings_to_digest(self) -> dict[str, Any]:
         """:meth:`settings` without the keys of later versions where these change nothing, so that digests last."""
         settings = self.settings()
-        for key, default in _LATER_TRAIN_KEYS.items():
-            if settings["train"][key] == default:
-                del settings["train"][key]
+        for (part, key), default in _LATER_KEYS.items():
+            if settings[part][key] == default:
+                del settings[part][key]
         return settings
 
 

@@ -33,6 +33,7 @@ from noiseproof.methods import METHODS
 from noiseproof.models import FeatureClassifier
 from noiseproof.models.files import load_model, read_description, save_buffers, save_model
 from noiseproof.progress import ProgressReporter, Silent
+from noiseproof.scaling import Scaling
 from noiseproof.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from noiseproof.training.engine import device_name, is_main_process, native_precision, wait_for_everyone
 from noiseproof.training.fitting import make_trainer
@@ -92,9 +93,19 @@ class Run:
         """How many classes the model tells apart."""
         return len(read_description(self.folder / "model.safetensors").class_names)
 
-    def model(self, device: torch.device | str = "cpu") -> FeatureClassifier:
-        """Load the trained model, in evaluation mode."""
-        return load_model(self.folder / "model.safetensors", device)
+    @property
+    def scaling(self) -> Scaling | None:
+        """What brought the source's inputs to the units that the model takes; None where it takes them as they are."""
+        return read_description(self.folder / "model.safetensors").scaling
+
+    def model(self, device: torch.device | str = "cpu", *, raw: bool = False) -> FeatureClassifier:
+        """Load the trained model, in evaluation mode.
+
+        It takes inputs as :meth:`data` has them: standardised, where the recipe says ``data.standardise``. With
+        ``raw`` it takes them as the source has them, in their own units, as the exported model does.
+        """
+        model = load_model(self.folder / "model.safetensors", device)
+        return model.for_raw_inputs(self.scaling) if raw else model
 
     def centroids(self) -> Tensor | None:
         """Return the class centroids (C, d) that the discriminative method ended with; None for other methods.
@@ -310,7 +321,10 @@ def load_data(recipe: Recipe) -> Splits:
         validation_fraction=recipe.data.validation_fraction,
         train_fraction=recipe.data.train_fraction,
         split_seed=recipe.data.split_seed,
-        options=SourceOptions(recipe.data.image_size, recipe.data.skip_broken, recipe.data.download),
+        standardise=recipe.data.standardise,
+        options=SourceOptions(
+            recipe.data.image_size, recipe.data.skip_broken, recipe.data.download, recipe.data.group
+        ),
     )
 
 
@@ -337,7 +351,7 @@ def with_provenance(recipe: Recipe, splits: Splits, source: Mapping[str, Any] | 
         "threads": torch.get_num_threads(),
         "data_fingerprint": splits.fingerprint(),
         "test_fingerprint": splits.test.fingerprint(),
-        "samples": {name: len(part) for name, part in vars(splits).items() if part is not None},
+        "samples": {name: len(part) for name, part in splits.parts().items()},
         "largest_class_share": splits.train.labels.bincount().max().item() / len(splits.train),
         **({"init_from": dict(source)} if source else {}),
     }

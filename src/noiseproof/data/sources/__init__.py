@@ -9,9 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from noiseproof.checks import check_range
-from noiseproof.data.dataset import LabelledDataset, Splits, stratified_split
+from noiseproof.data.dataset import LabelledDataset, Splits
 from noiseproof.data.sources.base import SOURCES, SourceData, SourceOptions
+from noiseproof.data.splitting import held_out
 from noiseproof.errors import DataError, InvalidArgumentError
 
 __all__ = ["SOURCES", "SourceData", "SourceOptions", "find_source", "load_splits", "load_test_set"]
@@ -50,6 +53,7 @@ def load_splits(
     validation_fraction: float = 0.0,
     train_fraction: float = 1.0,
     split_seed: int = 0,
+    standardise: bool = False,
     options: SourceOptions | None = None,
 ) -> Splits:
     """Load a data set and split it, stratified by class.
@@ -61,12 +65,14 @@ def load_splits(
         train_fraction: share of what is left then that is trained on; the rest is not used.
         split_seed: what the split depends on. It is not the seed of a training run, so that runs with different
             seeds are tested on the same samples.
+        standardise: whether every column of vectors and channel of series is brought to mean 0 and standard deviation
+            1 over all samples that are not held out.
         options: how to read it; None for the defaults.
 
     Raises:
         UnknownNameError: no such source.
         InvalidArgumentError: a path without the name of a source, or a share outside its range.
-        DataError: the data cannot be read or has fewer than two classes.
+        DataError: the data cannot be read, has fewer than two classes, or is of images and to be standardised.
     """
     check_range("test_fraction", test_fraction, 0, 1, open_low=True, open_high=True)
     check_range("validation_fraction", validation_fraction, 0, 1, open_high=True)
@@ -81,13 +87,26 @@ def load_splits(
             )
     if train.num_classes < 2:
         raise DataError(f"the data of {source!r} has {train.num_classes} class; at least 2 are needed")
+    groups = loaded.groups
+    if options is not None and options.group is not None and groups is None:
+        raise DataError(f"{source!r} tells of no groups: data.group is for csv and npz")
     if test is None:
-        train, test = stratified_split(train, test_fraction, split_seed)
+        train, test, groups = _parted(train, test_fraction, split_seed, groups)
     if validation is None and validation_fraction > 0:
-        train, validation = stratified_split(train, validation_fraction, split_seed + 1)
+        train, validation, groups = _parted(train, validation_fraction, split_seed + 1, groups)
+    scaling = train.scaling() if standardise else None  # the same however much of it is trained on
     if train_fraction < 1:
-        _, train = stratified_split(train, train_fraction, split_seed + 2)
-    return Splits(train, validation, test)
+        _, train, _ = _parted(train, train_fraction, split_seed + 2, None)
+    splits = Splits(train, validation, test)
+    return splits if scaling is None else splits.standardised(scaling)
+
+
+def _parted(
+    data: LabelledDataset, fraction: float, seed: int, groups: Tensor | None
+) -> tuple[LabelledDataset, LabelledDataset, Tensor | None]:
+    """What stays, what is held out, and the groups of what stays."""
+    rest, part = held_out(data, fraction, seed, groups)
+    return data.subset(rest), data.subset(part), None if groups is None else groups[rest]
 
 
 def load_test_set(source: str, options: SourceOptions | None = None) -> LabelledDataset:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from noiseproof.data.dataset import LabelledDataset
 from noiseproof.errors import DataError, InvalidArgumentError
 from noiseproof.registry import Registry
@@ -26,11 +28,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SourceData:
-    """Training data, and the parts that the source itself sets apart."""
+    """Training data, and the parts that the source itself sets apart.
+
+    Attributes:
+        train: what is trained on, and split further.
+        test: what models are tested on; None where the source sets nothing apart.
+        validation: what weights are chosen on; None likewise.
+        groups: (N,) numbers, one per sample of ``train``: those with the same one belong together. None where
+            :attr:`SourceOptions.group` asks for none.
+    """
 
     train: LabelledDataset
     test: LabelledDataset | None = None
     validation: LabelledDataset | None = None
+    groups: Tensor | None = None
 
 
 class SourceOptions(NamedTuple):
@@ -40,11 +51,13 @@ class SourceOptions(NamedTuple):
         image_size: (height, width) that pictures are resized to; None for that of the first.
         skip_broken: whether pictures that cannot be read are left out with a warning, instead of being an error.
         download: whether a source may fetch what is not there.
+        group: the column of a table, or the array of an archive, that says which samples belong together.
     """
 
     image_size: tuple[int, int] | None = None
     skip_broken: bool = False
     download: bool = False
+    group: str | None = None
 
 
 _MOST_CLASSES = 1_000_000

@@ -21,7 +21,7 @@ __all__ = ["npz", "numeric_inputs", "read_archive"]
 
 
 @SOURCES.register("npz")
-def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
+def npz(argument: str, options: SourceOptions) -> SourceData:
     """Return the arrays of an archive: images (N, C, H, W), uint8 or in [0, 1]; vectors (N, F); series (N, C, T).
 
     Raises:
@@ -42,12 +42,13 @@ def npz(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
     if largest >= len(names):
         raise DataError(f"labels must lie in [0, {len(names)}), as class_names has {len(names)}, got {largest}")
     train = ArrayDataset(_inputs("x", arrays), torch.from_numpy(labels["y"]), names)
+    groups = None if options.group is None else _groups(arrays, options.group, len(train), argument)
     if "x_test" not in arrays:
-        return SourceData(train)
+        return SourceData(train, groups=groups)
     test = ArrayDataset(_inputs("x_test", arrays), torch.from_numpy(labels["y_test"]), names)
     if test.input_shape != train.input_shape:
         raise DataError(f"x_test has inputs of shape {test.input_shape}, x of {train.input_shape}")
-    return SourceData(train, test=test)
+    return SourceData(train, test=test, groups=groups)
 
 
 def read_archive(path: Path, name: str) -> dict[str, NDArray[Any]]:
@@ -96,6 +97,19 @@ def _inputs(name: str, arrays: Mapping[str, NDArray[Any]]) -> torch.Tensor:
     inputs = numeric_inputs(name, arrays[name])
     check_finite(name, inputs)
     return inputs
+
+
+def _groups(arrays: Mapping[str, NDArray[Any]], name: str, count: int, file: str) -> torch.Tensor:
+    """A number for each sample of x (N,), the same for those of one group."""
+    if name not in arrays:
+        raise DataError(f"{file} has no array {name!r}, which data.group names; it has: {', '.join(arrays)}")
+    array = arrays[name]
+    if array.shape != (count,) or array.dtype.kind not in "iuUS":
+        raise DataError(
+            f"{name} must hold a whole number or a text for each of the {count} samples of x, got {array.dtype} "
+            f"{array.shape}"
+        )
+    return torch.from_numpy(np.unique(array, return_inverse=True)[1])
 
 
 def _labels(name: str, labels: NDArray[Any]) -> NDArray[np.int64]:

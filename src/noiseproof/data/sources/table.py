@@ -34,21 +34,26 @@ class Row(NamedTuple):
 
 
 @SOURCES.register("csv")
-def table(argument: str, options: SourceOptions) -> SourceData:  # noqa: ARG001
+def table(argument: str, options: SourceOptions) -> SourceData:
     """Return the rows of a table as vectors (N, F), float32.
 
     The class stands in the column named label, class, target or (where there is no x) y, else in the last one: texts
-    or whole numbers. The classes are in the order of their names, or of their numbers. All other columns are inputs.
+    or whole numbers. The classes are in the order of their names, or of their numbers. The column that
+    ``options.group`` names tells which rows belong together. All other columns are inputs.
 
     Raises:
         DataError: no such file, no line of names, fewer than two classes, or a row or cell that does not fit; names
             line and column.
     """
     names, rows = _named(read_rows(existing_file("csv", argument), argument), argument)
-    class_column = _class_column(names, argument)
+    group_column = None if options.group is None else _group_column(names, options.group, argument)
+    class_column = _class_column(names, argument, group_column)
     labels, class_names = _classes([row.cells[class_column] for row in rows], rows, names[class_column], argument)
-    inputs = _inputs(rows, [column for column in range(len(names)) if column != class_column], names, argument)
-    return SourceData(ArrayDataset(inputs, labels, class_names))
+    columns = [column for column in range(len(names)) if column not in (class_column, group_column)]
+    if not columns:
+        raise DataError(f"{argument} has no column of numbers beside those of classes and groups")
+    data = ArrayDataset(_inputs(rows, columns, names, argument), labels, class_names)
+    return SourceData(data, groups=None if group_column is None else _groups(rows, group_column, names, argument))
 
 
 def read_rows(path: Path, name: str) -> list[Row]:
@@ -138,12 +143,31 @@ def _named(rows: list[Row], file: str) -> tuple[list[str], list[Row]]:
     return names, samples
 
 
-def _class_column(names: Sequence[str], file: str) -> int:
-    found = class_columns(names)
+def _group_column(names: Sequence[str], group: str, file: str) -> int:
+    places = [place for place, name in enumerate(names) if name == group]
+    if len(places) != 1:
+        what = f"{len(places)} columns" if places else "no column"
+        raise DataError(f"{file} has {what} {group!r}, which data.group names; it has: {', '.join(names[:_SHOWN])}")
+    return places[0]
+
+
+def _groups(rows: Sequence[Row], column: int, names: Sequence[str], file: str) -> Tensor:
+    """A number for each row (N,), the same for rows of one group."""
+    numbers: dict[str, int] = {}
+    for row in rows:
+        if not row.cells[column]:
+            raise _fault(row, names[column], file, "is empty, but names the row's group")
+    return torch.tensor([numbers.setdefault(row.cells[column], len(numbers)) for row in rows])
+
+
+def _class_column(names: Sequence[str], file: str, group_column: int | None) -> int:
+    found = [column for column in class_columns(names) if column != group_column]
     if len(found) > 1:
         several = " and ".join(repr(names[column]) for column in found)
         raise DataError(f"{file} has no clear column of classes: it may be {several}; rename all but one")
-    return found[0] if found else len(names) - 1
+    if found:
+        return found[0]
+    return next(column for column in reversed(range(len(names))) if column != group_column)
 
 
 def _classes(cells: Sequence[str], rows: Sequence[Row], name: str, file: str) -> tuple[Tensor, list[str]]:
