@@ -17,6 +17,8 @@ from noiseproof.training.recipe import Recipe
 
 __all__ = ["dump_recipe", "load_recipe", "parse_override", "read_yaml", "recipe_names"]
 
+_DEEPEST = 50  # levels of a recipe, whose deepest keys are some six levels down
+
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "data": {"validation_fraction": 0.1},
@@ -151,18 +153,26 @@ def read_yaml(text: str, what: str) -> Any:
         RecipeError: anything else; ``what`` says where.
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise RecipeError(f"{what} uses YAML aliases (*name), which recipes do not have")
+        _check_events(text, what)
         value = _plain_numbers(yaml.safe_load(text))
         if _holds_bytes(value):
             raise RecipeError(f"{what} holds binary data, which recipes do not have")
         return value
     except yaml.YAMLError as error:
         raise RecipeError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
-    except RecursionError:
-        raise RecipeError(f"{what} is nested too deeply") from None
     except (ValueError, LookupError, AttributeError) as error:  # of values that are not what their tags say
         raise RecipeError(f"{what} holds a value that cannot be read: {error}") from error
+
+
+def _check_events(text: str, what: str) -> None:
+    """Raise at the first alias, and where nesting gets too deep: what is read then, is read in time and memory."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise RecipeError(f"{what} uses YAML aliases (*name), which recipes do not have")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise RecipeError(f"{what} is nested more than {_DEEPEST} levels deep")
 
 
 def _holds_bytes(value: Any) -> bool:
