@@ -283,6 +283,7 @@ def evaluate_target(
     draws: int | None = None,
     seed: int = 0,
     limit: int | None = None,
+    again: bool = False,
     replace: bool = True,
     device: str | None = None,
     batch_size: int = 512,
@@ -296,6 +297,7 @@ def evaluate_target(
         draws: of each random perturbation; None for those of a run's recipe, or 10.
         seed: of the noise.
         limit: how many samples, evenly spread over the test set; None for all.
+        again: whether to measure a run anew where it has a report with the same settings.
         replace: whether a run's report that was made with other draws or another seed gives way to this one.
         device: where to run; None for where the model is.
         batch_size: how many inputs the model gets at once.
@@ -310,8 +312,8 @@ def evaluate_target(
         _tell_of_scales(target, wanted)
     if target.run is not None and limit is None:
         return evaluate_run(
-            target.run, perturbations, draws=draws, seed=seed, test=target.test, replace=replace, device=device,
-            batch_size=batch_size, progress=progress,
+            target.run, perturbations, draws=draws, seed=seed, test=target.test, again=again, replace=replace,
+            device=device, batch_size=batch_size, progress=progress,
         )  # fmt: skip
     return evaluate(
         target.model, target.test if limit is None else thinned(target.test, limit), wanted,

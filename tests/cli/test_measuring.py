@@ -11,6 +11,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,27 @@ def test_by_class_shows_every_class(noiseproof: CommandLine, good: Path, layout:
         assert accuracies == [f"{100 * found.per_class(key)[index]:.1f}" for key in found]
     assert len(classes) == 10
     assert mean == ["mean", "", *(f"{100 * found.balanced(key):.1f}" for key in found)]
+
+
+def test_confusion_shows_the_most_frequent_mistakes(noiseproof: CommandLine, good: Path) -> None:
+    asked = ("evaluate", good, "-p", "clean", "-p", "gaussian:0.3", "--confusion", "--format", "markdown")
+    heading, *rows = tables(noiseproof.done(*asked))[-1]
+    found = RobustnessReport.load(good / "evaluation")
+    assert heading == ["Class", "Taken for", "clean", "σ 0.3"]
+    assert len(rows) == 10
+    for true, answered, *shares in rows:
+        place = found.class_names.index(true), found.class_names.index(answered)
+        assert shares == [f"{100 * found.confusion(key)[place]:.1f}" for key in found]
+    without = {key: replace(each, answered=None) for key, each in found.items()}  # as of an earlier version
+    RobustnessReport(without, found.labels, found.class_names, found.seed).save(good / "evaluation")
+    assert tables(noiseproof.done(*asked))[-1] == [heading, *rows]
+    assert RobustnessReport.load(good / "evaluation") == found
+
+
+@pytest.mark.parametrize("option", ["--by-class", "--confusion"])
+def test_what_is_told_of_one_model_is_not_told_of_two(noiseproof: CommandLine, good: Path, option: str) -> None:
+    told = noiseproof.mistake("evaluate", good, "--against", good, "-p", "clean", option)
+    assert "--against takes no --by-class or --confusion" in told
 
 
 def test_by_class_shows_any_number_of_perturbations_whole(noiseproof: CommandLine, good: Path) -> None:

@@ -71,7 +71,8 @@ def test_texture_is_taken_for_noise_and_said_to_be() -> None:
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0])
 def test_noise_on_digits_is_found_where_it_drowns_their_texture(sigma: float) -> None:
-    digits = torch.stack([load_test_set("digits")[place][0] for place in range(400)])
+    test = load_test_set("digits")
+    digits = torch.stack([test[place][0] for place in range(400)])
     found = noise_of_pictures(digits + sigma * drawn(digits.shape))
     assert 0.95 < found.std / sigma < 1.3
 

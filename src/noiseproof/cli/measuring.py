@@ -87,6 +87,9 @@ def evaluate(
         Path | None, typer.Option(help="Measure on a folder in the layout of CIFAR-10-C instead.")
     ] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="Show the accuracy of each class too.")] = False,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Show which classes are taken for which most often.")
+    ] = False,
     layout: FormatOption = Format.terminal,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Save the report in this folder too.")] = None,
     model: ModelOption = None,
@@ -105,17 +108,22 @@ def evaluate(
     from noiseproof.checks import check_device
     from noiseproof.errors import InvalidArgumentError
     from noiseproof.experiments import evaluate_target
-    from noiseproof.reporting import class_table, curve_table, report_records, report_table
+    from noiseproof.reporting import class_table, confusion_table, curve_table, report_records, report_table
 
     check_device(device)
     first, second = load_pair(target, against, model, data, mean, std, image_size)
     if corruptions is not None:
-        if perturb or by_class or draws is not None:
-            raise InvalidArgumentError("--corruptions takes no --perturb, --draws or --by-class")
+        if perturb or by_class or confusion or draws is not None:
+            raise InvalidArgumentError("--corruptions takes no --perturb, --draws, --by-class or --confusion")
         _evaluate_corruptions(first, second, corruptions, limit, device, batch_size, layout, out)
         return
+    if second is not None and (by_class or confusion):
+        raise InvalidArgumentError("--against takes no --by-class or --confusion: measure each model by itself")
     settings: Any = {"seed": seed, "limit": limit, "device": device, "batch_size": batch_size, "progress": progress()}
-    report = evaluate_target(first, perturb or None, draws=draws, replace=second is None, **settings)
+    about: Any = {"draws": draws, "replace": second is None, **settings}
+    report = evaluate_target(first, perturb or None, **about)
+    if confusion and any(result.answered is None for result in report.values()):  # of an earlier version
+        report = evaluate_target(first, perturb or None, again=True, **about)
     if out is not None:
         report.save(out)
     if second is not None:
@@ -127,6 +135,8 @@ def evaluate(
     if by_class:
         tables.append(class_table(report, first.title))
         records = [record | _by_class(report, key) for record, key in zip(records, report, strict=True)]
+    if confusion:
+        tables.append(confusion_table(report, first.title))
     write_tables(tables, layout, records)
 
 

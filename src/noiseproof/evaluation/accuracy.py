@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from noiseproof.checks import check_device, check_whole
@@ -83,10 +86,10 @@ def evaluate(
         Look(key, each, number) for key, each in views.items() for number in range(draws if is_random(each) else 1)
     ]
     size = len(data)  # type: ignore[arg-type]
-    correct = {
-        key: torch.zeros(draws if is_random(each) else 1, size, dtype=torch.bool) for key, each in views.items()
+    answered = {
+        key: torch.zeros(draws if is_random(each) else 1, size, dtype=torch.int32) for key, each in views.items()
     }
-    confidence = {key: torch.zeros(rows.shape) for key, rows in correct.items()}
+    confidence = {key: torch.zeros(rows.shape) for key, rows in answered.items()}
     labels = torch.zeros(size, dtype=torch.long)
 
     with evaluating(model), (progress or Silent()).task("evaluate", size * len(queue)) as task:
@@ -94,14 +97,20 @@ def evaluate(
             start, stop = block.number * BLOCK, block.number * BLOCK + len(block.labels)
             labels[start:stop] = block.labels
             for group in _grouped(queue, max(1, batch_size // BLOCK)):
-                right, sure = _answers(model, block, group, seed, batch_size, where)
-                for draw, right_row, sure_row in zip(group, right, sure, strict=True):
-                    correct[draw.key][draw.number, start:stop] = right_row
+                chosen, sure = _answers(model, block, group, seed, batch_size, where)
+                for draw, chosen_row, sure_row in zip(group, chosen, sure, strict=True):
+                    answered[draw.key][draw.number, start:stop] = chosen_row
                     confidence[draw.key][draw.number, start:stop] = sure_row
                 task.advance(len(group) * len(block.labels))
     results = {
         key: PerturbationResult(
-            key, each.spec, correct[key].numpy(), confidence[key].numpy(), is_random(each), isinstance(each, Attack)
+            key,
+            each.spec,
+            correct=(answered[key] == labels).numpy(),
+            confidence=confidence[key].numpy(),
+            random=is_random(each),
+            worst_case=isinstance(each, Attack),
+            answered=_compact(answered[key]),
         )
         for key, each in views.items()
     }
@@ -121,7 +130,7 @@ def _taking_pixels(
 def _answers(
     model: nn.Module, block: Block, group: Sequence[Look], seed: int, batch_size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Whether the model is right on a block, and how sure it is, for a group of draws: (draws, n) each on the CPU."""
+    """What the model answers to a block, and how sure it is, for a group of draws: (draws, n) each on the CPU."""
     inputs, labels = block.inputs.to(device), block.labels.to(device)
     dtype = next((parameter.dtype for parameter in model.parameters()), inputs.dtype)
     views = [seen(model, draw, inputs, labels, seed, block.number) for draw in group]
@@ -134,7 +143,12 @@ def _answers(
             stacklevel=4,
         )
     sure, chosen = logits.float().softmax(1).max(1)
-    return chosen.view(len(group), -1).eq(labels).cpu(), sure.view(len(group), -1).cpu()
+    return chosen.view(len(group), -1).cpu(), sure.view(len(group), -1).cpu()
+
+
+def _compact(answered: Tensor) -> NDArray[np.integer[Any]]:
+    """Classes as the smallest numbers that hold them."""
+    return answered.numpy().astype(np.min_scalar_type(int(answered.max())))
 
 
 def _are_probabilities(logits: Tensor) -> bool:

@@ -35,6 +35,7 @@ class PerturbationResult:
         random: whether draws differ.
         worst_case: whether an attack looked for the perturbation. What it did not find may still exist, so the
             accuracy is an upper bound of that under the worst perturbation.
+        answered: (draws, N) of whole numbers, the class that the model chose; None in reports of earlier versions.
     """
 
     key: str
@@ -43,6 +44,7 @@ class PerturbationResult:
     confidence: NDArray[np.float32]
     random: bool
     worst_case: bool = False
+    answered: NDArray[np.integer[Any]] | None = None
 
     @property
     def accuracies(self) -> NDArray[np.float64]:
@@ -136,6 +138,27 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         """Return the mean of the accuracies of the classes that are there, each counting the same, in [0, 1]."""
         return float(np.nanmean(self.per_class(key)))
 
+    def confusion(self, key: str) -> NDArray[np.float64]:
+        """Return how often each class is taken for each under a perturbation, over all draws.
+
+        Returns:
+            (C, K), a row per true class and a column per class that the model can answer, K ≥ C: the share of the
+            row's samples that is answered so, in [0, 1]. Rows sum to 1, or are NaN for a class not there.
+
+        Raises:
+            InvalidArgumentError: the report is of an earlier version, which kept no answers.
+        """
+        answered = self[key].answered
+        if answered is None:
+            raise InvalidArgumentError("the report keeps no answers, as those of earlier versions: measure again")
+        count = len(self.class_names)
+        width = max(count, int(answered.max()) + 1)
+        pairs = self.labels * width + answered.astype(np.int64)
+        counts = np.bincount(pairs.ravel(), minlength=count * width).reshape(count, width)
+        sizes = counts.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = np.divide(counts, sizes, out=np.full(counts.shape, np.nan), where=sizes > 0)
+        return shares
+
     def curves(self) -> dict[str, NoiseCurve]:
         """Return accuracy against level for every kind of noise that has one: ``curves()["gaussian"].area``."""
         views = ((view(result.spec), result.mean) for result in self._results.values())
@@ -195,6 +218,7 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
                     arrays[f"confidence_{index}"],
                     entry["random"],
                     entry["worst_case"],
+                    arrays.get(f"answered_{index}"),
                 )
                 for index, entry in enumerate(summary["perturbations"])
             }
@@ -242,4 +266,6 @@ class RobustnessReport(Mapping[str, PerturbationResult]):
         arrays: dict[str, NDArray[Any]] = {"labels": self.labels}
         for index, result in enumerate(self._results.values()):
             arrays |= {f"correct_{index}": result.correct, f"confidence_{index}": result.confidence}
+            if result.answered is not None:
+                arrays[f"answered_{index}"] = result.answered
         return arrays

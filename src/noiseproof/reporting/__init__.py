@@ -1,6 +1,7 @@
 """Results for people: tables, plots and a self-contained page. Knows result objects only."""
 
 from noiseproof.reporting.comparisons import comparison_records, comparison_table
+from noiseproof.reporting.confusions import confusion_table, method_confusion_table
 from noiseproof.reporting.curvatures import curvature_records, curvature_table
 from noiseproof.reporting.findings import Findings, Standing, findings
 from noiseproof.reporting.gallery import perturbation_gallery
@@ -33,12 +34,14 @@ __all__ = [
     "class_table",
     "comparison_records",
     "comparison_table",
+    "confusion_table",
     "corruption_table",
     "curvature_records",
     "curvature_table",
     "curve_table",
     "difference_table",
     "findings",
+    "method_confusion_table",
     "method_difference_table",
     "perturbation_gallery",
     "render_page",

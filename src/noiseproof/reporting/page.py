@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from noiseproof.evaluation import Comparison
 from noiseproof.reporting.charts import accuracy_chart
-from noiseproof.reporting.classes import class_accuracies
+from noiseproof.reporting.classes import Shade, class_accuracies
 from noiseproof.reporting.comparisons import comparison_table
+from noiseproof.reporting.confusions import method_confusion_table
 from noiseproof.reporting.findings import Findings, findings
 from noiseproof.reporting.pictures import Picture, data_uri, drawn_channels, picture
 from noiseproof.reporting.rendering import policy, render, sheet
@@ -162,6 +163,7 @@ def render_page(page: Page) -> str:
         chart=accuracy_chart(comparison),
         table=comparison_table(comparison),
         classes=class_accuracies(comparison, found.key),
+        confusions=_confusions(method_confusion_table(comparison, found.key)),
         where=in_words(found.key),
         examples=[
             (
@@ -204,6 +206,17 @@ def _standings(found: Findings) -> dict[str, object] | None:
             for each in found.standings
         ],
     }
+
+
+def _confusions(table: Table | None) -> dict[str, object] | None:
+    """The same with the two classes of a row together, and the deeper in colour the more samples are mistaken so."""
+    if table is None:
+        return None
+    rows = [
+        (true.text, answered.text, [Shade(share.text, round(float(share.text) / 10)) for share in shares])
+        for true, answered, *shares in table.rows
+    ]
+    return {"caption": table.caption, "columns": table.columns[2:], "rows": rows}
 
 
 def _mistakes(mistakes: Mistakes | None) -> dict[str, object] | None:
