@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from noiseproof.data import LabelledDataset, SourceOptions, load_test_set
+from noiseproof.data import ArrayDataset, LabelledDataset, SourceOptions, load_test_set
 from noiseproof.data.dataset import thinned
 from noiseproof.errors import DataError, InvalidArgumentError, RunFolderError
 from noiseproof.evaluation.scales import channel_deviations, foreign_inputs, normalisation_of
 from noiseproof.models import FeatureClassifier, Normalize
-from noiseproof.models.files import describes_itself, load_model, read_description
+from noiseproof.models.files import ModelDescription, describes_itself, load_model, read_description
 from noiseproof.models.foreign import call_factory, load_weights
 from noiseproof.scaling import Scaling
 from noiseproof.training import Run
@@ -122,6 +122,8 @@ def load_target(
         raise InvalidArgumentError(
             f"pictures are in [0, 1] here, so a mean of {max(mean):g} is too much: divide mean and std by 255"
         )
+    if path.suffix == ".safetensors" and path.is_file() and describes_itself(path):
+        samples = _with_features_of(read_description(path), samples)
     network, scaling = _network(target, path, model, samples)
     if mean is not None and std is not None:
         network = nn.Sequential(Normalize(mean, std), network)
@@ -136,7 +138,9 @@ def _run(run: Run, place: str, data: str | None, image_size: tuple[int, int] | N
             raise InvalidArgumentError(f"the run {place} brings its pictures to {recipe.data.image_size} itself")
         return Target(run.name, place, run.model(), run.data().test, recipe.caveat, run, run.scaling)
     samples = _samples(data, image_size, beside, recipe.data.group)
-    _check_classes(place, read_description(run.folder / "model.safetensors").class_names, samples)
+    description = read_description(run.folder / "model.safetensors")
+    samples = _with_features_of(description, samples)
+    _check_classes(place, description.class_names, samples)
     return _measured(Target(run.name, place, run.model(), samples, recipe.caveat, scaling=run.scaling), beside)
 
 
@@ -146,6 +150,13 @@ def _samples(
     if beside is not None:
         return beside.test
     return load_test_set(data or "", SourceOptions(image_size=image_size, group=group))
+
+
+def _with_features_of(description: ModelDescription, samples: LabelledDataset) -> LabelledDataset:
+    """The samples with the columns that the model takes, in its order, where both have names."""
+    if description.feature_names is None or not isinstance(samples, ArrayDataset):
+        return samples
+    return samples.with_features(description.feature_names)
 
 
 def _network(target: str, path: Path, name: str | None, test: LabelledDataset) -> tuple[nn.Module, Scaling | None]:

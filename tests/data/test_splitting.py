@@ -124,6 +124,16 @@ def test_an_archive_names_groups_in_an_array(tmp_path: Path, kind: type) -> None
     assert len(thin.train) == 48
 
 
+def test_a_column_of_texts_is_told_what_it_may_be(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("machine,a,label\nm1,1,x\nm2,2,y\n")
+    told = "column 'machine', holds 'm1', which is no number; if it tells which rows belong together, set data.group="
+    with pytest.raises(DataError, match=told):
+        load_splits(f"csv:{tmp_path / 't.csv'}")
+    (tmp_path / "t.csv").write_text("machine,a,label\n1,1,x\nm2,2,y\n")
+    with pytest.raises(DataError, match=r"which is no number$"):
+        load_splits(f"csv:{tmp_path / 't.csv'}")
+
+
 def test_a_table_names_groups_in_a_column_that_is_no_input(tmp_path: Path) -> None:
     rows = [f"{place // 6},{place},{NAMES[place % 3]}" for place in range(120)]
     (tmp_path / "t.csv").write_text("\n".join(["y,value,kind", *rows]))  # without data.group, y would be the class

@@ -417,6 +417,7 @@ def test_the_model_file_below_is_right_before_it_is_changed(tmp_path: Path) -> N
         {"input_shape": ["x"]}, {"input_shape": [-1]}, {"mean": ["a"] * 4}, {"mean": []}, {"std": [0.0] * 4},
         {"mean": [float("nan")] * 4}, {"options": 5}, {"options": None}, {"options": {"name": "x"}}, {"more": 1},
         {"options": {"in_channels": 3}}, {"options": {"width": 10**12}}, {"options": {"no": 1}},
+        {"feature_names": 5}, {"feature_names": ["a"]}, {"feature_names": [1, 2, 3, 4]},
         {"scaling": 5}, {"scaling": {"mean": [0.0] * 4}}, {"scaling": {"mean": [0.0], "std": [1.0]}},
         {"scaling": {"mean": [0.0] * 4, "std": [0.0] * 4}},
         {"scaling": {"mean": [float("inf")] * 4, "std": [1.0] * 4}},

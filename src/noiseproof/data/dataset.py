@@ -23,6 +23,7 @@ __all__ = [
     "channel_statistics",
     "check_finite",
     "evenly_spread",
+    "places_of",
     "thinned",
     "to_unit_interval",
 ]
@@ -64,11 +65,13 @@ class LabelledDataset(Dataset[tuple[Tensor, Tensor]]):
     Attributes:
         labels: (N,) integers in [0, len(class_names)).
         class_names: one name per class.
+        feature_names: one per component of vectors; None where they have none.
         input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
     """
 
     labels: Tensor
     class_names: tuple[str, ...]
+    feature_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -121,13 +124,20 @@ class ArrayDataset(LabelledDataset):
         inputs: (N, C, H, W) images, uint8 or floating in [0, 1]; (N, F) vectors or (N, C, T) series, floating.
         labels: (N,) integers in [0, len(class_names)).
         class_names: one name per class.
+        feature_names: one per component of vectors; None where they have none.
 
     Raises:
-        DataError: no samples, or inputs that are not finite.
+        DataError: no samples, inputs that are not finite, or names for another number of components.
         InvalidArgumentError: images outside [0, 1], or labels of a wrong type, number or range.
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        class_names: Sequence[str],
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         if inputs.ndim < 2 or inputs.shape[0] == 0:
             raise DataError(f"inputs must be (N, …) with N > 0, got {tuple(inputs.shape)}")
         if inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4) and inputs.shape[1] > 4:
@@ -142,16 +152,19 @@ class ArrayDataset(LabelledDataset):
         self.inputs = inputs
         self.labels = labels.long()
         self.class_names = tuple(class_names)
+        self.feature_names = None if feature_names is None else tuple(feature_names)
+        if self.feature_names is not None and (inputs.ndim != 2 or len(self.feature_names) != inputs.shape[1]):
+            raise DataError(f"{len(self.feature_names)} names of features do not fit inputs {tuple(inputs.shape)}")
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return to_unit_interval(self.inputs[index]), self.labels[index]
 
     def subset(self, indices: Tensor) -> ArrayDataset:
-        return ArrayDataset(self.inputs[indices], self.labels[indices], self.class_names)
+        return ArrayDataset(self.inputs[indices], self.labels[indices], self.class_names, self.feature_names)
 
     def to(self, device: torch.device) -> ArrayDataset:
         """Return the data set with its tensors on ``device``."""
-        return ArrayDataset(self.inputs.to(device), self.labels.to(device), self.class_names)
+        return ArrayDataset(self.inputs.to(device), self.labels.to(device), self.class_names, self.feature_names)
 
     def scaling(self) -> Scaling:
         return Scaling.of(self._floating()) if self.inputs.ndim < 4 else super().scaling()
@@ -159,7 +172,17 @@ class ArrayDataset(LabelledDataset):
     def standardised(self, scaling: Scaling) -> LabelledDataset:
         if self.inputs.ndim > 3:
             return super().standardised(scaling)
-        return ArrayDataset(scaling.apply(self._floating()), self.labels, self.class_names)
+        return ArrayDataset(scaling.apply(self._floating()), self.labels, self.class_names, self.feature_names)
+
+    def with_features(self, names: Sequence[str]) -> ArrayDataset:
+        """Return the vectors with the components of these names alone, in this order; as they are without names.
+
+        Raises:
+            DataError: there is no such component, or several.
+        """
+        if self.feature_names is None:
+            return self
+        return ArrayDataset(self.inputs[:, places_of(names, self.feature_names)], self.labels, self.class_names, names)
 
     def _floating(self) -> Tensor:
         return to_unit_interval(self.inputs) if self.inputs.dtype == torch.uint8 else self.inputs
@@ -225,6 +248,19 @@ class Splits:
     def fingerprint(self) -> str:
         """SHA-256 over the three parts, as hexadecimal."""
         return hashlib.sha256("".join(part.fingerprint() for part in self.parts().values()).encode()).hexdigest()
+
+
+def places_of(names: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Return where each of ``names`` stands among the names of columns.
+
+    Raises:
+        DataError: one stands nowhere, or twice.
+    """
+    for name in names:
+        if (count := columns.count(name)) != 1:
+            there = "is no column" if count == 0 else f"are {count} columns"
+            raise DataError(f"there {there} {name!r}, which the model takes; it has {', '.join(columns[:30])}")
+    return [columns.index(name) for name in names]
 
 
 def evenly_spread(size: int, count: int) -> Tensor:

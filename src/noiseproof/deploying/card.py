@@ -75,7 +75,8 @@ def model_card(run: Run, onnx: OnnxExport | None = None) -> str:
         parameters=f"{sum(each.numel() for each in run.model().parameters()):,}",
         options=", ".join(f"{key}={value}" for key, value in description.options.items()),
         normalisation=_normalisation(description),
-        classes=_classes(description),
+        classes=_listed(description.class_names),
+        features=None if description.feature_names is None else _listed(description.feature_names),
         samples=provenance.get("samples", {}),
         fingerprint=provenance.get("data_fingerprint"),
         recipe_sha256=digest(recipe.settings_to_digest(), {}),
@@ -195,8 +196,8 @@ def _normalisation(description: ModelDescription) -> str:
     return _first_of([f"(x − {each:.4g}) / {scale:.4g}" for each, scale in zip(mean, std, strict=True)])
 
 
-def _classes(description: ModelDescription) -> Markdown:
-    return Markdown(_first_of([escape(name) for name in description.class_names]))
+def _listed(names: Sequence[str]) -> Markdown:
+    return Markdown(_first_of([escape(name) for name in names]))
 
 
 def _first_of(texts: Sequence[str]) -> str:

@@ -57,8 +57,9 @@ def export(
     :func:`noiseproof.deploying.export_onnx` for what it holds. For a run its metadata also has ``method``, ``noise``
     (the recipe's), ``recipe_sha256`` (over all settings that the result depends on), ``data_fingerprint``,
     ``normalisation_mean`` and ``normalisation_std`` (what its first layer subtracts and divides by, per channel) and,
-    if there is one, ``caveat``. The file takes inputs in the units of the data source; where the recipe standardises
-    them, ``noise_unit`` is what noise of strength 1 amounts to in each channel.
+    if there is one, ``caveat``; for a table ``feature_names``, its columns in the order of the input. The file takes
+    inputs in the units of the data source; where the recipe standardises them, ``noise_unit`` is what noise of
+    strength 1 amounts to in each channel.
 
     Args:
         target: a run, its folder, or what :func:`noiseproof.targets.load_target` loaded.
@@ -148,12 +149,14 @@ def _require_free(files: list[Path], *, overwrite: bool) -> None:
 def _metadata(run: Run) -> dict[str, str]:
     recipe, description = run.recipe, read_description(run.folder / "model.safetensors")
     mean, std = description.first_layer
+    names = description.feature_names
     unit = None if description.scaling is None else description.scaling.std
     known = {
         "method": recipe.method,
         "noise": recipe.noise.train,
         "recipe_sha256": digest(recipe.settings_to_digest(), {}),
         "data_fingerprint": str(recipe.provenance.get("data_fingerprint", "")),
+        "feature_names": "" if names is None else json.dumps(list(names), ensure_ascii=False),
         "noise_unit": "" if unit is None else json.dumps(list(unit)),
         "normalisation_mean": json.dumps(list(mean)),
         "normalisation_std": json.dumps(list(std)),

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from noiseproof.checks import check_unit_interval
-from noiseproof.data.dataset import to_unit_interval
+from noiseproof.data.dataset import places_of, to_unit_interval
 from noiseproof.data.images import SUFFIXES, decode_rgb
 from noiseproof.data.sources.npz import numeric_inputs, read_archive
 from noiseproof.data.sources.table import Row, class_columns, has_names, number, read_rows
@@ -56,20 +56,23 @@ def find_files(places: Sequence[str | Path], input_shape: tuple[int, ...]) -> li
     return found
 
 
-def read_samples(path: Path, input_shape: tuple[int, ...]) -> Iterator[Sample | Failure]:
+def read_samples(
+    path: Path, input_shape: tuple[int, ...], feature_names: Sequence[str] | None = None
+) -> Iterator[Sample | Failure]:
     """Read one file: a picture, or the rows of an archive or a table. What cannot be read is a :class:`Failure`.
 
     A picture is resized bilinearly to the model's height and width, as in training, and becomes RGB or, where the
     model takes one channel, grey (ITU-R 601). An ``.npz`` archive holds an array ``x`` of shape (N, …), as for the
     data source of that name; a ``.csv`` table holds a vector in each row, with commas, semicolons or tabs between the
-    numbers, below a row of headings if there is one.
+    numbers, below a row of headings if there is one. Where the model's features have names, columns are taken by their
+    headings, in whatever order they stand, and others are left out; without headings by their places.
     """
     name = printable(path)
     try:
         if path.suffix.lower() == ".npz":
             yield from _archive(path, name, input_shape)
         elif path.suffix.lower() == ".csv":
-            yield from _table(path, name, input_shape)
+            yield from _table(path, name, input_shape, feature_names)
         else:
             yield Sample(name, to_unit_interval(_picture(path, name, input_shape)))
     except (DataError, OSError) as error:
@@ -144,16 +147,30 @@ def _archive(path: Path, name: str, input_shape: tuple[int, ...]) -> Iterator[Sa
     yield from tensor_samples(inputs, input_shape, name)
 
 
-def _table(path: Path, name: str, input_shape: tuple[int, ...]) -> Iterator[Sample | Failure]:
+def _table(
+    path: Path, name: str, input_shape: tuple[int, ...], feature_names: Sequence[str] | None
+) -> Iterator[Sample | Failure]:
     if len(input_shape) != 1:
         raise DataError(f"{name} is a table, but the model takes no vectors: use an .npz with an array x")
     rows = read_rows(path, name)
     headings = rows.pop(0).cells if has_names(rows[0].cells) else []
     if not rows:
         raise DataError(f"{name} holds no rows of numbers")
+    if headings and feature_names is not None:
+        rows = _by_name(name, headings, rows, feature_names)
     _check_columns(name, headings, rows, input_shape[0])
     for index, row in enumerate(rows):
         yield _vector(f"{name}[{index}]", row.cells, input_shape[0])
+
+
+def _by_name(name: str, headings: Sequence[str], rows: Sequence[Row], feature_names: Sequence[str]) -> list[Row]:
+    """The rows with the columns of these names, in this order; those of another length than the headings stay."""
+    try:
+        places = places_of(feature_names, headings)
+    except DataError as error:
+        raise DataError(f"{name} cannot be read by its headings: {printable(str(error))}") from None
+    whole = len(headings)
+    return [Row(row.line, [row.cells[place] for place in places]) if len(row.cells) == whole else row for row in rows]
 
 
 def _check_columns(name: str, headings: Sequence[str], rows: Sequence[Row], length: int) -> None:
@@ -164,6 +181,10 @@ def _check_columns(name: str, headings: Sequence[str], rows: Sequence[Row], leng
     columns = lengths.pop()
     extra = _class_column(headings, rows[0].cells) if columns == length + 1 else None
     hint = f"; leave out {extra}, which holds the class" if extra else ""
+    other = sorted({*class_columns(headings), *(c for c, cell in enumerate(rows[0].cells) if number(cell) is None)})
+    if not extra and headings and len(other) == columns - length:
+        several = " and ".join(repr(printable(headings[column])) for column in other)
+        hint = f"; leave out {several}, which {'hold' if len(other) > 1 else 'holds'} no input"
     raise DataError(f"{name} has {columns} column{'s' * (columns > 1)}, the model takes {length} numbers{hint}")
 
 

@@ -158,7 +158,7 @@ def predict(
     deviations: list[Tensor] = []
     answers: list[Prediction] = []
     failures: list[Failure] = []
-    sources = _sources(inputs, asked.input_shape)
+    sources = _sources(inputs, asked.input_shape, asked.feature_names)
     with evaluating(model), (progress or Silent()).task("predict", len(sources)) as task:
         for source in sources:
             for sample in source:
@@ -249,7 +249,9 @@ def _noise(perturb: str | Perturbation | None, asked: TrainedModel) -> Perturbat
 
 
 def _sources(
-    inputs: str | Path | Sequence[str | Path] | Tensor | NDArray[Any], shape: tuple[int, ...]
+    inputs: str | Path | Sequence[str | Path] | Tensor | NDArray[Any],
+    shape: tuple[int, ...],
+    feature_names: tuple[str, ...] | None,
 ) -> list[Iterable[Sample | Failure]]:
     """What inputs come from: files, each read when it is its turn, or one batch."""
     if isinstance(inputs, np.ndarray):
@@ -257,4 +259,7 @@ def _sources(
     if isinstance(inputs, Tensor):
         return [tensor_samples(inputs, shape)]
     places = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    return [[file] if isinstance(file, Failure) else read_samples(file, shape) for file in find_files(places, shape)]
+    return [
+        [file] if isinstance(file, Failure) else read_samples(file, shape, feature_names)
+        for file in find_files(places, shape)
+    ]

@@ -28,6 +28,7 @@ class TrainedModel:
         class_names: one per class, in the order of the logits.
         input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
         noise: the perturbation in its recipe, in the units of ``scaling``; None where that is not known.
+        feature_names: of the components of vectors, in the order that the model takes; None where they have none.
         scaling: what inputs are brought to before noise and model see them; None where that is nothing.
     """
 
@@ -37,6 +38,7 @@ class TrainedModel:
     class_names: tuple[str, ...]
     input_shape: tuple[int, ...]
     noise: str | None = None
+    feature_names: tuple[str, ...] | None = None
     scaling: Scaling | None = None
 
 
@@ -82,7 +84,9 @@ def load_trained(
     found = load_target(place, model=model, data=data, mean=mean, std=std, image_size=image_size)
     names = found.test.class_names if run is None else read_description(run.folder / "model.safetensors").class_names
     noise = None if run is None else run.recipe.noise.train
-    return TrainedModel(found.title, place, found.model, names, found.test.input_shape, noise, found.scaling)
+    return TrainedModel(
+        found.title, place, found.model, names, found.test.input_shape, noise, found.test.feature_names, found.scaling
+    )
 
 
 def _self_described(path: Path, place: str, name: str | None) -> TrainedModel:
@@ -96,5 +100,12 @@ def _described(
     title: str, place: str, model: nn.Module, description: ModelDescription, noise: str | None
 ) -> TrainedModel:
     return TrainedModel(
-        title, place, model, description.class_names, description.input_shape, noise, description.scaling
+        title,
+        place,
+        model,
+        description.class_names,
+        description.input_shape,
+        noise,
+        description.feature_names,
+        description.scaling,
     )

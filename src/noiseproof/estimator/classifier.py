@@ -157,7 +157,10 @@ class NoiseRobustClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.scaler_ = scaler
         self.model_ = FeatureClassifier(fitted.model.backbone, fitted.model.head, first_layer).eval()
         self._description = replace(
-            fitted.description, mean=tuple(scaler.mean_.tolist()), std=tuple(scaler.scale_.tolist())
+            fitted.description,
+            mean=tuple(scaler.mean_.tolist()),
+            std=tuple(scaler.scale_.tolist()),
+            feature_names=tuple(self.feature_names_in_) if hasattr(self, "feature_names_in_") else None,
         )
         self.loss_curve_ = [metrics["loss"] for metrics in fitted.metrics]
         scores = [metrics.get("validation_accuracy") for metrics in fitted.metrics]

@@ -47,6 +47,7 @@ class ModelDescription:
         input_shape: the shape of one input, (C, H, W), (F,) or (C, T).
         mean: per-channel means of the first layer.
         std: per-channel standard deviations.
+        feature_names: of the components of vectors, in the order that the model takes; None where they have none.
         scaling: what inputs are brought to before the model, and noise, see them; None where that is nothing.
     """
 
@@ -57,6 +58,7 @@ class ModelDescription:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    feature_names: tuple[str, ...] | None = None
     scaling: Scaling | None = None
 
     @property
@@ -97,8 +99,9 @@ def save_model(path: Path, model: FeatureClassifier, description: ModelDescripti
     """Write the weights of ``model`` and its description to ``path``, whole or not at all."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     fields = asdict(description)
-    if description.scaling is None:
-        del fields["scaling"]  # so that the file is that of the versions before it
+    for later in ("feature_names", "scaling"):
+        if fields[later] is None:
+            del fields[later]  # so that the file is that of the versions before it
     metadata = {_KEY: json.dumps(fields)}  # one key: the file's bytes depend on the order of several
     _write_whole(path, save(weights, metadata))
 
@@ -137,6 +140,8 @@ def read_description(path: Path) -> ModelDescription:
             raise ValueError(f"unknown keys {sorted(unknown)}" if unknown else "it names no input shape or no classes")
         if description.scaling is not None and len(description.scaling.std) != description.input_shape[0]:
             raise ValueError("its scaling has another number of channels than its inputs")
+        if description.feature_names is not None and (len(description.feature_names),) != description.input_shape:
+            raise ValueError("it has names for another number of features than its inputs have")
         return description
     except (ValueError, TypeError, RecursionError) as error:
         wrong = (str(error).splitlines() or [type(error).__name__])[0]

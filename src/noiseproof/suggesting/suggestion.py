@@ -220,7 +220,7 @@ def _data_facts(
     train: LabelledDataset, scaling: Scaling | None, what: str = "training samples"
 ) -> list[tuple[str, str]]:
     shape = "×".join(map(str, train.input_shape))
-    units = "" if scaling is None else "; standardised, so all below is in units of each one's standard deviation"
+    units = "" if scaling is None else "; standardised, so noise is in units of each one's standard deviation"
     return [("Data", f"{len(train):,} {what} of {shape}, {train.num_classes} classes{units}")]
 
 

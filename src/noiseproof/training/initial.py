@@ -72,7 +72,7 @@ def begin(
     description = _describe(recipe, splits, trained, begun)
     if trained is not None:
         trained.require_same_network(description)
-        _require_same_units(trained, recipe)
+        _require_same_inputs(trained, description)
     with seeding.seeded(recipe.seed, "initial weights"):
         model = description.build(pretrained=pretrained and recipe.model.init_from is None)
         method = METHODS[recipe.method](model, recipe.options(recipe.method))
@@ -155,6 +155,7 @@ def _describe(
         mean=tuple(mean),
         std=tuple(std),
         options=recipe.model.options,
+        feature_names=splits.train.feature_names,
         scaling=splits.scaling,
     )
 
@@ -219,12 +220,19 @@ def _root_mean_square(values: Sequence[float]) -> float:
     return math.sqrt(sum(value**2 for value in values) / len(values))
 
 
-def _require_same_units(trained: TrainedWeights, recipe: Recipe) -> None:
-    """Raise where the weights were trained on standardised inputs and the run's are not, or the other way round."""
-    if trained.description is None:
+def _require_same_inputs(trained: TrainedWeights, here: ModelDescription) -> None:
+    """Raise where the weights were trained on other columns, or on standardised inputs and the run's are none."""
+    known = trained.description
+    if known is None:
         return
-    there = trained.description.scaling is not None
-    if there != recipe.data.standardise:
+    if None not in (known.feature_names, here.feature_names) and known.feature_names != here.feature_names:
+        those, these = (_listed(each.feature_names or ()) for each in (known, here))
+        raise InvalidArgumentError(
+            f"the weights in {trained.path} were trained on the columns {those}, those of the data are {these}: bring "
+            "them into the same order"
+        )
+    there = known.scaling is not None
+    if there != (here.scaling is not None):
         what = "standardised inputs" if there else "inputs in their own units"
         raise InvalidArgumentError(
             f"the weights in {trained.path} were trained on {what}: set data.standardise={str(there).lower()}"

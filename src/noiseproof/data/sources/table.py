@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 @SOURCES.register("csv")
 def table(argument: str, options: SourceOptions) -> SourceData:
-    """Return the rows of a table as vectors (N, F), float32.
+    """Return the rows of a table as vectors (N, F), float32; features have the columns' names, if no two are alike.
 
     The class stands in the column named label, class, target or (where there is no x) y, else in the last one: texts
     or whole numbers. The classes are in the order of their names, or of their numbers. The column that
@@ -52,7 +52,9 @@ def table(argument: str, options: SourceOptions) -> SourceData:
     columns = [column for column in range(len(names)) if column not in (class_column, group_column)]
     if not columns:
         raise DataError(f"{argument} has no column of numbers beside those of classes and groups")
-    data = ArrayDataset(_inputs(rows, columns, names, argument), labels, class_names)
+    inputs = _inputs(rows, columns, names, argument)
+    features = [names[column] for column in columns]
+    data = ArrayDataset(inputs, labels, class_names, features if len(set(features)) == len(features) else None)
     return SourceData(data, groups=None if group_column is None else _groups(rows, group_column, names, argument))
 
 
@@ -198,7 +200,9 @@ def _inputs(rows: Sequence[Row], columns: Sequence[int], names: Sequence[str], f
     found = [[number(row.cells[column]) for column in columns] for row in rows]
     if any(None in values for values in found):
         row, column = next((row, c) for row in rows for c in columns if number(row.cells[c]) is None)
-        raise _fault(row, names[column], file, _no_number(row.cells[column]))
+        text = all(number(each.cells[column]) is None for each in rows)
+        hint = f"; if it tells which rows belong together, set data.group={names[column]}" if text else ""
+        raise _fault(row, names[column], file, _no_number(row.cells[column]) + hint)
     inputs = torch.tensor(found, dtype=torch.float32)
     wrong = (~inputs.isfinite()).nonzero()
     if len(wrong):
