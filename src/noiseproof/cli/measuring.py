@@ -262,7 +262,8 @@ def load(
     from noiseproof.targets import load_target
 
     loaded = load_target(target, **target_options(model, data, mean, std, image_size), beside=beside)
-    tell_of_units(loaded.scaling)
+    if beside is None:
+        tell_of_units(loaded.scaling)
     return loaded
 
 
