@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from noiseproof.cli.dry_run import _short
 from tests.cli.problems import CommandLine, contents
@@ -48,6 +50,21 @@ def test_a_comparison_before_and_after(noiseproof: CommandLine, tiny: Path) -> N
 def test_what_is_not_counted_is_said(noiseproof: CommandLine, tiny: Path) -> None:
     shown = noiseproof.done("compare", tiny, *COMPARE, "--dry-run", "--explain")
     assert "Not counted: the writing of files, the report and the sections of --explain." in shown
+
+
+@pytest.mark.parametrize(("threads", "load", "told"), [(2, 1.5, True), (2, 0.5, False), (1, 9.0, False)])
+def test_other_work_on_the_machine_is_told_with_what_helps(
+    noiseproof: CommandLine, tiny: Path, monkeypatch: pytest.MonkeyPatch, threads: int, load: float, told: bool
+) -> None:
+    monkeypatch.setattr("noiseproof.rehearsing.rehearsal.native_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    shown = noiseproof.done("train", tiny, "-m", "mixed", "--dry-run")
+    assert (f"Other work wants {load} cores too: with OMP_WAIT_POLICY=PASSIVE" in shown) is told
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert "Other work" not in noiseproof.done("train", tiny, "-m", "mixed", "--dry-run")
 
 
 @pytest.mark.parametrize(

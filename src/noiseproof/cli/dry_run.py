@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -31,6 +32,11 @@ def show_rehearsal(found: Rehearsal) -> None:
         show(f"  {run.folder}  {_state(run, found)}")
     if found.costs:
         show(f"\n{_estimate(found)}")
+    if found.costs and found.crowded and "OMP_WAIT_POLICY" not in os.environ:
+        show(
+            f"Other work wants {found.load:.1f} cores too: with OMP_WAIT_POLICY=PASSIVE in the environment, or with "
+            "one thread, OMP_NUM_THREADS=1, training may go several times as fast (docs/training.md)."
+        )
 
 
 def show_preview(found: Preview) -> None:

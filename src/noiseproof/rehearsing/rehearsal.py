@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from noiseproof.progress import ProgressReporter, Silent
 from noiseproof.rehearsing.plan import RehearsedRun, rehearsed_run
 from noiseproof.rehearsing.timing import Span, Timing, evaluation_seconds, time_steps
 from noiseproof.training import Recipe, Run, load_recipe
-from noiseproof.training.engine import device_name
+from noiseproof.training.engine import device_name, native_device
 from noiseproof.training.fitting import make_trainer
 from noiseproof.training.run import default_folder, load_data, precision_for
 
@@ -74,6 +75,8 @@ class Rehearsal:
         costs: by method, of those that have anything left to train or to evaluate.
         data_seconds: that loading the data took.
         left_out: what takes time too and is not in the estimate.
+        load: how many processes wanted a core in the minute before; 0 where the system does not tell, and where
+            training runs on another device.
     """
 
     title: str
@@ -87,6 +90,13 @@ class Rehearsal:
     costs: Mapping[str, MethodCost]
     data_seconds: float
     left_out: tuple[str, ...]
+    load: float = 0.0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether other work keeps most cores from threads that wait for each other at every operator."""
+        cores = os.cpu_count() or 1
+        return self.threads > 1 and self.load + self.threads > 1.5 * cores
 
     @property
     def steps_timed(self) -> int:
@@ -134,6 +144,7 @@ def rehearse(
     Raises:
         InvalidArgumentError, UnknownNameError, RecipeError, RunFolderError, DataError: where the command itself would.
     """
+    load = _load()
     base = load_recipe(recipe, overrides)
     comparing = methods is not None
     if (comparing and not methods) or (seeds is not None and not seeds):
@@ -170,7 +181,12 @@ def rehearse(
         costs,
         seconds,
         _left_out(base, comparing, explain),
+        load,
     )
+
+
+def _load() -> float:
+    return os.getloadavg()[0] if native_device().type == "cpu" and hasattr(os, "getloadavg") else 0.0
 
 
 def _data(recipe: Recipe) -> Splits:
